@@ -1,0 +1,172 @@
+//! The load request: which image a program process maps where, and where it starts.
+//!
+//! The host sends it as the first message on the process's call socket, with the descriptors of the text
+//! and the state attached, in this order. A process without one waits for it: that is what a process prepared
+//! in advance is. The host chooses all addresses, at random, within [`ADDRESS_RANGE`]: nothing else of the
+//! process is ever there.
+
+use crate::record::{Reader, Writer};
+use core::ops::Range;
+
+/// Where the host places a program's mappings.
+pub const ADDRESS_RANGE: Range<u64> = 0x1000_0000_0000..0x5000_0000_0000;
+
+/// Number of the call socket among a program process's descriptors.
+pub const CALL_FD: i32 = 0;
+
+/// Number of the descriptor from which the loader maps rt. Closed after that.
+pub const RT_FD: i32 = 1;
+
+/// Greatest number of linear memories.
+pub const MAX_MEMORIES: usize = 100;
+
+/// Set in [`LoadRequest::flags`] when the state is frozen: the program goes on where it stopped.
+pub const FLAG_THAW: u32 = 1;
+
+/// "None" for [`LoadRequest::start`] and [`LoadRequest::entry`].
+pub const NO_ENTRY: u64 = u64::MAX;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"gLd1");
+
+/// What to map and where to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LoadRequest {
+    /// Set of `FLAG_` bits.
+    pub flags: u32,
+    /// Where rt goes.
+    pub rt_addr: u64,
+    /// Where text goes: all of the text descriptor's first `text_size` bytes, readable and executable.
+    pub text_addr: u64,
+    /// Multiple of the page size.
+    pub text_size: u64,
+    /// Where the state goes: stack, instance region and memories, contiguous. The page below is
+    /// inaccessible.
+    pub state_addr: u64,
+    /// Multiple of the page size.
+    pub stack_size: u64,
+    /// Multiple of the page size.
+    pub instance_size: u64,
+    /// Text offset of the start function's trampoline, or [`NO_ENTRY`].
+    pub start: u64,
+    /// Text offset of the entry function's trampoline, or [`NO_ENTRY`].
+    pub entry: u64,
+    /// See [`Context::monotonic_origin`](crate::context::Context::monotonic_origin).
+    pub monotonic_origin: u64,
+    /// See [`Context::time_resolution`](crate::context::Context::time_resolution).
+    pub time_resolution: u64,
+}
+
+/// What is accessible and what is mapped of one linear memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MemoryMap {
+    /// Accessible bytes, a multiple of the page size.
+    pub size: u64,
+    /// Bytes which the program may make accessible, a multiple of the page size, `size` included.
+    pub max: u64,
+    /// Where the memory is in the state file.
+    pub offset: u64,
+}
+
+impl LoadRequest {
+    /// Encoded size without memories, in bytes.
+    pub const HEADER_SIZE: usize = 8 + 8 * 10 + 8;
+
+    /// Encoded size of one [`MemoryMap`], in bytes.
+    pub const MEMORY_SIZE: usize = 24;
+
+    /// Encoded size with the greatest number of memories, in bytes.
+    pub const MAX_SIZE: usize = Self::HEADER_SIZE + Self::MEMORY_SIZE * MAX_MEMORIES;
+
+    /// Address of linear memory 0.
+    pub fn context_addr(&self) -> u64 {
+        self.state_addr + self.stack_size + self.instance_size
+    }
+
+    /// Encodes into the start of `buf`, and returns the encoded size.
+    ///
+    /// Returns `None` if there are more than [`MAX_MEMORIES`] memories.
+    pub fn encode(&self, memories: &[MemoryMap], buf: &mut [u8; Self::MAX_SIZE]) -> Option<usize> {
+        if memories.len() > MAX_MEMORIES {
+            return None;
+        }
+        let mut w = Writer::new(buf);
+        w.u32(MAGIC).u32(self.flags);
+        for field in self.fields() {
+            w.u64(field);
+        }
+        w.u64(memories.len() as u64);
+        for memory in memories {
+            w.u64(memory.size).u64(memory.max).u64(memory.offset);
+        }
+        Some(Self::HEADER_SIZE + memories.len() * Self::MEMORY_SIZE)
+    }
+
+    /// Decodes a whole message. Returns the number of memories, and stores them in `memories`.
+    ///
+    /// Returns `None` if `buf` is not an encoded request.
+    pub fn decode(buf: &[u8], memories: &mut [MemoryMap; MAX_MEMORIES]) -> Option<(Self, usize)> {
+        let mut r = Reader::new(buf);
+        if r.u32()? != MAGIC {
+            return None;
+        }
+        let request = Self {
+            flags: r.u32()?,
+            rt_addr: r.u64()?,
+            text_addr: r.u64()?,
+            text_size: r.u64()?,
+            state_addr: r.u64()?,
+            stack_size: r.u64()?,
+            instance_size: r.u64()?,
+            start: r.u64()?,
+            entry: r.u64()?,
+            monotonic_origin: r.u64()?,
+            time_resolution: r.u64()?,
+        };
+        let count = r.u64()? as usize;
+        for memory in memories.get_mut(..count)? {
+            *memory = MemoryMap { size: r.u64()?, max: r.u64()?, offset: r.u64()? };
+        }
+        r.is_empty().then_some((request, count))
+    }
+
+    fn fields(&self) -> [u64; 10] {
+        [
+            self.rt_addr,
+            self.text_addr,
+            self.text_size,
+            self.state_addr,
+            self.stack_size,
+            self.instance_size,
+            self.start,
+            self.entry,
+            self.monotonic_origin,
+            self.time_resolution,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_round_trips() {
+        let request = LoadRequest {
+            flags: FLAG_THAW,
+            text_addr: 1,
+            entry: NO_ENTRY,
+            time_resolution: 7,
+            ..Default::default()
+        };
+        let maps = [MemoryMap { size: 1, max: 2, offset: 3 }, MemoryMap { size: 4, max: 5, offset: 6 }];
+        let mut buf = [0; LoadRequest::MAX_SIZE];
+        let size = request.encode(&maps, &mut buf).unwrap();
+        let mut decoded = [MemoryMap::default(); MAX_MEMORIES];
+        assert_eq!(LoadRequest::decode(&buf[..size], &mut decoded), Some((request, 2)));
+        assert_eq!(decoded[..2], maps);
+        for short in 0..size {
+            assert_eq!(LoadRequest::decode(&buf[..short], &mut decoded), None);
+        }
+        assert_eq!(LoadRequest::decode(&buf[..size + 1], &mut decoded), None);
+    }
+}
