@@ -1,2 +1,82 @@
-//! Placeholder.
-fn main() {}
+//! Measures Gate side by side with Wasmtime.
+//!
+//! Each sub-command alternates between the sides within one run, so that whatever else the machine is doing
+//! disturbs both alike, and prints medians and their ratios.
+
+#![forbid(unsafe_code)]
+
+mod compile;
+mod floor;
+mod peer;
+mod run;
+mod start;
+mod stats;
+mod subject;
+mod wasi_shim;
+mod workload;
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Measures Gate side by side with Wasmtime.
+#[derive(Parser)]
+#[command(name = "gate-bench")]
+struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Time of running programs, compiled beforehand.
+    Run(Selection),
+    /// Time of starting a program that does nothing, to its end.
+    Start(Selection),
+    /// Time of compilation and size of the text, one thread each.
+    Compile(Selection),
+    /// Runs a program in Wasmtime: its arguments follow, standard streams are passed on.
+    Peer {
+        /// WebAssembly file.
+        file: PathBuf,
+        /// Arguments of the program.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// What to measure, and how often.
+#[derive(Args)]
+struct Selection {
+    /// Only programs whose names contain one of these.
+    names: Vec<String>,
+    /// Number of rounds of each program.
+    #[arg(long, short = 'n')]
+    rounds: Option<usize>,
+    /// Few rounds: numbers to look at, not to write down.
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Selection {
+    fn includes(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|part| name.contains(part.as_str()))
+    }
+
+    fn rounds(&self, quick: usize, usual: usize) -> usize {
+        self.rounds.unwrap_or(if self.quick { quick } else { usual }).max(1)
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse().action {
+        Action::Run(selection) => runtime()?.block_on(run::measure(&selection)),
+        Action::Start(selection) => runtime()?.block_on(start::measure(&selection)),
+        Action::Compile(selection) => compile::measure(&selection),
+        Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
+    }
+}
+
+/// One thread, as the `gate` command has: handing work to another one costs as much as starting a process.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,13 +1,36 @@
 //! Compiles WebAssembly to native text that can stop, and go on elsewhere.
+//!
+//! [`compile`] makes a [`CompiledModule`] of a module's bytes: position-independent text, what is needed to make instances,
+//! and maps from the text back to the module. [`fingerprint`] identifies everything else that the result depends on.
 
 #![forbid(unsafe_code)]
 
+mod callgraph;
+mod codegen;
+mod compile;
 mod compiled;
+mod const_expr;
+mod error;
 mod imports;
+mod initial;
+mod isa;
+mod layout;
+mod link;
+mod listing;
+mod liveness;
+mod maps;
+mod module;
 mod options;
+mod symbol;
+mod translate;
+mod trap;
 mod value;
 
+pub use compile::compile;
 pub use compiled::*;
+pub use error::{CompileError, ErrorKind};
 pub use imports::*;
+pub use isa::fingerprint;
+pub use listing::write_listing;
 pub use options::*;
 pub use value::*;

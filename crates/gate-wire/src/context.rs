@@ -11,8 +11,10 @@
 //!   |<-- stack size ---->|<----------- instance size ------------------>||<- MEMORY_RESERVATION each
 //! ```
 //!
-//! Where tables, globals and descriptors are is decided per module by the compiler and recorded beside
-//! the text. Everything here is written by the untrusted program's process: the host copies what it reads
+//! The [`MemoryDesc`] of memory *i* is [`memory_desc_distance`]\(i) below the context address: directly below the
+//! [`Context`], so that rt finds it, too. There is always one for memory 0, all zeros if the module has no
+//! memory. Where tables, globals and other descriptors are is decided per module by the compiler and recorded
+//! beside the text. Everything here is written by the untrusted program's process: the host copies what it reads
 //! and then checks it.
 
 /// Byte offset of a [`Context`] field from the context address. Negative.
@@ -170,6 +172,11 @@ pub struct MemoryDesc {
     pub size: u64,
     /// Greatest size in bytes.
     pub max: u64,
+}
+
+/// Distance of a memory's [`MemoryDesc`] below the context address, in bytes.
+pub const fn memory_desc_distance(memory: u32) -> u64 {
+    size_of::<Context>() as u64 + size_of::<MemoryDesc>() as u64 * (memory as u64 + 1)
 }
 
 /// Place, size and bound of a table. Elements are 32-bit: zero is null, a function reference is the

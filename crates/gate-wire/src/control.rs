@@ -8,6 +8,36 @@
 
 use crate::record::{Reader, Writer};
 
+const SETUP_MAGIC: u32 = u32::from_le_bytes(*b"gEx1");
+
+/// First message from the host: sent when the container's id maps have been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// User id, inside the container, of the executor and of the programs.
+    pub uid: u32,
+    /// Group id, inside the container, of the executor and of the programs.
+    pub gid: u32,
+}
+
+impl Setup {
+    /// Encoded size in bytes.
+    pub const SIZE: usize = 16;
+
+    /// Encodes a message.
+    pub fn encode(self) -> [u8; Self::SIZE] {
+        let mut buf = [0; Self::SIZE];
+        Writer::new(&mut buf).u32(SETUP_MAGIC).u32(self.uid).u32(self.gid).u32(0);
+        buf
+    }
+
+    /// Decodes a whole message.
+    pub fn decode(buf: &[u8]) -> Option<Self> {
+        let mut r = Reader::new(buf);
+        let (magic, uid, gid, flags) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
+        (magic == SETUP_MAGIC && flags == 0 && r.is_empty()).then_some(Self { uid, gid })
+    }
+}
+
 /// What the host asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -163,6 +193,14 @@ mod tests {
         assert_eq!(Request::decode(&[0; 8]), None);
         assert_eq!(Request::decode(&[1, 0, 0, 0]), None);
         assert_eq!(Request::decode(&[1; 12]), None);
+    }
+
+    #[test]
+    fn setup_round_trips() {
+        let setup = Setup { uid: 2, gid: 3 };
+        assert_eq!(Setup::decode(&setup.encode()), Some(setup));
+        assert_eq!(Setup::decode(&[0; Setup::SIZE]), None);
+        assert_eq!(Setup::decode(&setup.encode()[..15]), None);
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub const CALL_FD: i32 = 0;
 /// Number of the descriptor from which the loader maps rt. Closed after that.
 pub const RT_FD: i32 = 1;
 
+/// Bytes behind rt's image that the loader maps for rt's own data and its signal stack.
+pub const RT_DATA_SIZE: u64 = 16 << 10;
+
 /// Greatest number of linear memories.
 pub const MAX_MEMORIES: usize = 100;
 
@@ -33,7 +36,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"gLd1");
 pub struct LoadRequest {
     /// Set of `FLAG_` bits.
     pub flags: u32,
-    /// Where rt goes.
+    /// Where rt goes: its image, and [`RT_DATA_SIZE`] bytes behind it.
     pub rt_addr: u64,
     /// Where text goes: all of the text descriptor's first `text_size` bytes, readable and executable.
     pub text_addr: u64,
@@ -65,6 +68,58 @@ pub struct MemoryMap {
     pub max: u64,
     /// Where the memory is in the state file.
     pub offset: u64,
+}
+
+macro_rules! load_failures {
+    ($($variant:ident = $status:literal, $text:literal;)*) => {
+        /// Exit status of a program process that could not start or go on, through no fault of the program.
+        ///
+        /// A program's own ends are in its [`ExitRecord`](crate::context::ExitRecord), and its process's status
+        /// is zero.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(i32)]
+        pub enum LoadFailure {
+            $(#[doc = $text] $variant = $status,)*
+        }
+
+        impl LoadFailure {
+            /// The failure with the given exit status.
+            pub const fn from_status(status: i32) -> Option<Self> {
+                match status {
+                    $($status => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// What was being done, for an error message.
+            pub const fn describe(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)*
+                }
+            }
+        }
+    };
+}
+
+load_failures! {
+    HostGone = 100, "talk to the host, which has closed the call socket";
+    SetAttributes = 101, "set the program process's attributes";
+    SetLimits = 102, "set the program process's resource limits";
+    ReceiveRequest = 103, "receive the load request";
+    InvalidRequest = 104, "understand the load request";
+    MissingDescriptors = 105, "receive the text and state descriptors";
+    Reserve = 106, "reserve address space for the program's state";
+    MapState = 107, "map the program's stack and instance region";
+    MapMemory = 108, "map a linear memory";
+    MapText = 109, "map the program's text";
+    MapRt = 110, "map the runtime support code";
+    MapRtData = 111, "map the runtime support code's data";
+    CloseDescriptors = 112, "close the program process's descriptors";
+    Unmap = 113, "unmap the loader";
+    SetSignalStack = 114, "set the signal stack";
+    SetSignalHandler = 115, "set a signal handler";
+    InstallFilter = 116, "install the system call filter";
+    InvalidReply = 117, "understand the host's reply to a call";
 }
 
 impl LoadRequest {

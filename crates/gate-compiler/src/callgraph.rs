@@ -1,0 +1,198 @@
+//! Finds out which functions can do without checks.
+
+use crate::module::Module;
+use rayon::prelude::*;
+use wasmparser::{FunctionBody, Operator};
+
+/// What each function needs, by function index.
+pub(crate) struct CallGraph {
+    functions: Vec<Needs>,
+}
+
+#[derive(Clone, Copy)]
+struct Needs {
+    safepoint: bool,
+    entry_check: bool,
+}
+
+/// Number of instructions that may be executed in a row without a check, callees' included. Some ten microseconds.
+const LIGHT_INSTRUCTIONS: u32 = 4096;
+
+/// Depth of a chain of calls without checks. With frames of at most
+/// [`SMALL_FRAME`](gate_wire::context::SMALL_FRAME) each, they leave most of
+/// [`STACK_RESERVE`](gate_wire::context::STACK_RESERVE) to rt.
+const LIGHT_DEPTH: u32 = 4;
+
+impl CallGraph {
+    pub(crate) fn new(module: &Module<'_>) -> Self {
+        let summaries: Vec<_> = module.bodies.par_iter().map(|body| Summary::new(&body.body)).collect();
+        let light = light_functions(&summaries, module.imported_functions());
+        let imported = module.imports.iter().map(|_| Needs { safepoint: true, entry_check: false });
+        let is_light = |&function: &u32| {
+            let index = function.checked_sub(module.imported_functions());
+            index.is_some_and(|index| light.get(index as usize) == Some(&true))
+        };
+        let defined = summaries.iter().zip(&light).map(|(summary, &light)| {
+            let calls_heavy = summary.calls_indirectly || !summary.callees.iter().all(is_light);
+            let entry_check = calls_heavy || summary.instructions > LIGHT_INSTRUCTIONS;
+            Needs { safepoint: !light, entry_check: !light && entry_check }
+        });
+        Self { functions: imported.chain(defined).collect() }
+    }
+
+    /// Whether a call of the function can be a place where the program stops.
+    pub(crate) fn reaches_safepoint(&self, function: u32) -> bool {
+        // Invalid code may call a function that there is not.
+        self.functions.get(function as usize).is_none_or(|needs| needs.safepoint)
+    }
+
+    /// Whether the function needs a check at its entry.
+    pub(crate) fn needs_entry_check(&self, function: u32) -> bool {
+        self.functions[function as usize].entry_check
+    }
+}
+
+/// What a function does, as far as it matters here.
+#[derive(Default)]
+struct Summary {
+    /// Number of instructions, or more than [`LIGHT_INSTRUCTIONS`].
+    instructions: u32,
+    /// Whether it can stop by itself, or run for long.
+    heavy: bool,
+    /// Whether it calls functions that are not known.
+    calls_indirectly: bool,
+    /// Functions that it calls, unless it has more than [`LIGHT_INSTRUCTIONS`].
+    callees: Vec<u32>,
+}
+
+impl Summary {
+    /// Looks at code that need not be valid.
+    fn new(body: &FunctionBody<'_>) -> Self {
+        let mut summary = Self::default();
+        if summary.scan(body).is_err() {
+            summary.heavy = true;
+        }
+        summary
+    }
+
+    fn scan(&mut self, body: &FunctionBody<'_>) -> Result<(), wasmparser::Error> {
+        let mut reader = body.get_operators_reader()?;
+        while !reader.eof() && self.instructions <= LIGHT_INSTRUCTIONS {
+            self.instructions += 1;
+            match reader.read()? {
+                Operator::Call { function_index } => self.callees.push(function_index),
+                Operator::CallIndirect { .. } => {
+                    self.calls_indirectly = true;
+                    self.heavy = true;
+                }
+                Operator::Loop { .. }
+                | Operator::MemoryFill { .. }
+                | Operator::MemoryCopy { .. }
+                | Operator::MemoryInit { .. }
+                | Operator::TableFill { .. }
+                | Operator::TableCopy { .. }
+                | Operator::TableInit { .. } => self.heavy = true,
+                _ => {}
+            }
+        }
+        self.heavy |= self.instructions > LIGHT_INSTRUCTIONS;
+        Ok(())
+    }
+}
+
+/// Cost of calling a light function.
+#[derive(Clone, Copy)]
+struct Cost {
+    instructions: u32,
+    depth: u32,
+}
+
+/// Which functions end soon, without having called one that may not: from the leaves of the call graph up.
+fn light_functions(summaries: &[Summary], imported: u32) -> Vec<bool> {
+    let defined =
+        |callee: &u32| callee.checked_sub(imported).filter(|&index| (index as usize) < summaries.len());
+
+    let mut callers: Vec<Vec<u32>> = vec![Vec::new(); summaries.len()];
+    let mut unknown = vec![0_usize; summaries.len()];
+    let mut ready = Vec::new();
+    for (caller, summary) in summaries.iter().enumerate().filter(|(_, summary)| !summary.heavy) {
+        for callee in summary.callees.iter().filter_map(defined) {
+            callers[callee as usize].push(caller as u32);
+        }
+        unknown[caller] = summary.callees.len();
+        if summary.callees.is_empty() {
+            ready.push(caller as u32);
+        }
+    }
+
+    // Heavy functions, imported ones and cycles never become ready.
+    let mut costs: Vec<Option<Cost>> = vec![None; summaries.len()];
+    while let Some(function) = ready.pop() {
+        let summary = &summaries[function as usize];
+        let mut cost = Cost { instructions: summary.instructions, depth: 1 };
+        for callee in summary.callees.iter().filter_map(defined) {
+            let Some(callee) = costs[callee as usize] else { continue };
+            cost.instructions = cost.instructions.saturating_add(callee.instructions);
+            cost.depth = cost.depth.max(callee.depth + 1);
+        }
+        if cost.instructions > LIGHT_INSTRUCTIONS || cost.depth > LIGHT_DEPTH {
+            continue;
+        }
+        costs[function as usize] = Some(cost);
+        for &caller in &callers[function as usize] {
+            unknown[caller as usize] -= 1;
+            if unknown[caller as usize] == 0 {
+                ready.push(caller);
+            }
+        }
+    }
+    costs.iter().map(Option::is_some).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, WasiImports};
+
+    fn graph(wat: &str) -> CallGraph {
+        let wasm = wat::parse_str(wat).unwrap();
+        let module = Module::parse(&wasm, &Options::default(), &WasiImports).unwrap();
+        CallGraph::new(&module)
+    }
+
+    #[test]
+    fn what_can_stop_is_checked() {
+        let graph = graph(
+            r#"(module
+                (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
+                (table 1 funcref) (memory 1)
+                (func $leaf)
+                (func $parent call $leaf call $leaf)
+                (func $loop (loop))
+                (func $calls_loop call $loop)
+                (func $recursive call $recursive)
+                (func $even call $odd) (func $odd call $even)
+                (func $indirect (call_indirect (i32.const 0)))
+                (func $host (drop (call 0)))
+                (func $bulk (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)))
+                (func $loop_of_leaves (loop (call $leaf) (br 0))))"#,
+        );
+        let reaches: Vec<_> = (0..12).filter(|&function| graph.reaches_safepoint(function)).collect();
+        assert_eq!(reaches, [0, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        let checked: Vec<_> = (0..12).filter(|&function| graph.needs_entry_check(function)).collect();
+        assert_eq!(checked, [4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn chains_without_checks_are_short_and_light() {
+        let chain: String = (0..10).map(|callee| format!("(func call {callee})")).collect();
+        let chain = graph(&format!("(module (func) {chain})"));
+        let light: Vec<_> = (0..11).filter(|&function| !chain.reaches_safepoint(function)).collect();
+        assert_eq!(light, [0, 1, 2, 3]);
+        let heavy = graph(&format!("(module (func {}) (func call 0))", "nop ".repeat(5000)));
+        assert!(heavy.needs_entry_check(0) && heavy.reaches_safepoint(1) && heavy.needs_entry_check(1));
+        // A thousand calls of a function of a hundred instructions.
+        let wide = format!("(module (func {}) (func {}))", "nop ".repeat(100), "call 0 ".repeat(1000));
+        assert!(!graph(&wide).reaches_safepoint(0) && graph(&wide).reaches_safepoint(1));
+    }
+}

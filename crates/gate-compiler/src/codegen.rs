@@ -1,0 +1,154 @@
+//! Generates the code of single functions.
+
+use crate::compiled::Safepoint;
+use crate::error::{CompileError, ErrorKind};
+use crate::symbol::Symbol;
+use crate::translate::{self, Env, FrameGuard};
+use crate::trap;
+use cranelift_codegen::binemit::Reloc;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{Function, SourceLoc};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{CodegenError, Context, FinalizedRelocTarget};
+use cranelift_frontend::FunctionBuilderContext;
+use gate_wire::context::SMALL_FRAME;
+use wasmparser::FuncValidatorAllocations;
+
+/// Generates code. Keeps its memory from one function to the next.
+pub(crate) struct Generator<'a> {
+    env: &'a Env<'a>,
+    isa: &'a dyn TargetIsa,
+    context: Context,
+    frontend: FunctionBuilderContext,
+    allocations: FuncValidatorAllocations,
+}
+
+/// Code of a function. Offsets are from its start.
+pub(crate) struct Code {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) alignment: u32,
+    pub(crate) relocations: Vec<Relocation>,
+    /// Offsets and trap numbers, by offset.
+    pub(crate) traps: Vec<(u32, u8)>,
+    /// Start, end and code offset of instruction sequences, by start.
+    pub(crate) addresses: Vec<(u32, u32, u32)>,
+    /// Bytes of stack that it takes, with the return address.
+    pub(crate) frame_size: u32,
+    pub(crate) safepoints: Vec<Safepoint>,
+}
+
+/// Where a distance to a symbol is to be filled in.
+pub(crate) struct Relocation {
+    pub(crate) offset: u32,
+    pub(crate) target: Symbol,
+    pub(crate) addend: i64,
+}
+
+/// Return address and frame pointer.
+const FRAME_HEADER_SIZE: u32 = 16;
+
+impl<'a> Generator<'a> {
+    pub(crate) fn new(env: &'a Env<'a>, isa: &'a dyn TargetIsa) -> Self {
+        Self {
+            env,
+            isa,
+            context: Context::new(),
+            frontend: FunctionBuilderContext::new(),
+            allocations: FuncValidatorAllocations::default(),
+        }
+    }
+
+    /// Generates the code of a function, imported or not.
+    pub(crate) fn function(&mut self, function: u32) -> Result<Code, CompileError> {
+        let config = self.isa.frontend_config();
+        if function < self.env.module.imported_functions() {
+            self.context.clear();
+            let func = &mut self.context.func;
+            let safepoint = translate::thunk(self.env, function, func, &mut self.frontend, config);
+            return self.generate(function, vec![safepoint]);
+        }
+        let code = self.body(function, FrameGuard::None)?;
+        if code.frame_size <= SMALL_FRAME {
+            return Ok(code);
+        }
+        self.body(function, FrameGuard::Prologue)
+    }
+
+    /// Generates the trampoline of a function.
+    pub(crate) fn trampoline(&mut self, function: u32) -> Result<Code, CompileError> {
+        self.context.clear();
+        let config = self.isa.frontend_config();
+        translate::trampoline(self.env, function, &mut self.context.func, &mut self.frontend, config);
+        self.generate(function, Vec::new())
+    }
+
+    fn body(&mut self, function: u32, guard: FrameGuard) -> Result<Code, CompileError> {
+        self.context.clear();
+        let result = translate::function(
+            self.env,
+            function,
+            guard,
+            &mut self.context.func,
+            &mut self.frontend,
+            self.isa.frontend_config(),
+            &mut self.allocations,
+        );
+        let safepoints = result.inspect_err(|_| {
+            // What is left of a function that was given up must not get into the next.
+            self.frontend = FunctionBuilderContext::new();
+        })?;
+        self.generate(function, safepoints)
+    }
+
+    fn generate(&mut self, function: u32, safepoints: Vec<Safepoint>) -> Result<Code, CompileError> {
+        if let Err(error) = self.context.compile(self.isa, &mut ControlPlane::default()) {
+            let offset = (function >= self.env.module.imported_functions())
+                .then(|| self.env.module.body(function).body.range().start);
+            return Err(codegen_error(function, offset, error.inner));
+        }
+        let compiled = self.context.compiled_code().expect("compilation was successful");
+        let buffer = &compiled.buffer;
+        let bytes = compiled.code_buffer().to_vec();
+        let alignment = buffer.alignment.max(self.isa.function_alignment().minimum);
+        let traps = buffer.traps().iter().map(|site| (site.offset, trap::id(site.code) as u8)).collect();
+        let addresses = buffer
+            .get_srclocs_sorted()
+            .iter()
+            .filter(|range| range.loc != SourceLoc::default())
+            .map(|range| (range.start, range.end, range.loc.bits()))
+            .collect();
+        let frame_size =
+            buffer.frame_layout().map_or(0, |layout| layout.frame_to_fp_offset) + FRAME_HEADER_SIZE;
+        let relocations = buffer
+            .relocs()
+            .iter()
+            .map(|reloc| {
+                let relocation = relocation(reloc.kind, &reloc.target, &self.context.func);
+                let target = relocation.ok_or_else(|| {
+                    let message = format!("function {function}: unexpected relocation {reloc:?}");
+                    CompileError::internal(message)
+                })?;
+                Ok(Relocation { offset: reloc.offset, target, addend: reloc.addend })
+            })
+            .collect::<Result<_, CompileError>>()?;
+        Ok(Code { bytes, alignment, relocations, traps, addresses, frame_size, safepoints })
+    }
+}
+
+fn relocation(kind: Reloc, target: &FinalizedRelocTarget, func: &Function) -> Option<Symbol> {
+    match (kind, target) {
+        (Reloc::X86CallPCRel4 | Reloc::X86PCRel4, FinalizedRelocTarget::ExternalName(name)) => {
+            Symbol::from_name(name, func)
+        }
+        _ => None,
+    }
+}
+
+fn codegen_error(function: u32, offset: Option<u64>, error: CodegenError) -> CompileError {
+    match error {
+        CodegenError::ImplLimitExceeded | CodegenError::CodeTooLarge => {
+            CompileError::new(ErrorKind::Limit, offset, format!("function {function}: too large: {error}"))
+        }
+        _ => CompileError::new(ErrorKind::Internal, offset, format!("function {function}: {error}")),
+    }
+}

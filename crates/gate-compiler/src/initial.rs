@@ -1,0 +1,79 @@
+//! Computes what a new instance's state contains.
+
+use crate::compiled::{InitialState, InitialTrap, InstanceBytes, MemoryBytes};
+use crate::layout::InstanceLayout;
+use crate::module::{Module, SegmentMode};
+use gate_wire::WASM_PAGE_SIZE;
+use gate_wire::trap::TrapId;
+
+/// Computes what a new instance's state contains besides zeros.
+pub(crate) fn initial_state(module: &Module<'_>, layout: &InstanceLayout) -> InitialState {
+    let mut state = InitialState::default();
+
+    for (global, info) in module.globals.iter().zip(&layout.globals) {
+        let bits = global.initial.bits();
+        if bits != 0 {
+            let bytes = bits.to_le_bytes()[..info.ty.slot_size() as usize].to_vec();
+            state.instance.push(InstanceBytes { distance: info.distance, bytes });
+        }
+    }
+    for table in &layout.tables {
+        // A `TableDesc`.
+        let mut bytes = u64::from(table.distance).to_le_bytes().to_vec();
+        bytes.extend(table.min.to_le_bytes());
+        bytes.extend(table.max.to_le_bytes());
+        state.instance.push(InstanceBytes { distance: table.desc_distance, bytes });
+    }
+    let data = module.data.iter().map(|segment| segment.bytes.len());
+    let elements = module.elements.iter().map(|segment| segment.items.len());
+    let data = layout.data_lengths.iter().zip(data);
+    let elements = layout.element_lengths.iter().zip(elements);
+    for (&distance, length) in data.chain(elements) {
+        if let Some(distance) = distance {
+            state.instance.push(InstanceBytes { distance, bytes: (length as u32).to_le_bytes().to_vec() });
+        }
+    }
+    state.trap = active_segments(module, layout, &mut state).err();
+    state
+}
+
+/// Does what instantiation does with active segments, up to the first that traps.
+fn active_segments(
+    module: &Module<'_>,
+    layout: &InstanceLayout,
+    state: &mut InitialState,
+) -> Result<(), InitialTrap> {
+    for segment in &module.elements {
+        let SegmentMode::Active { target, offset } = segment.mode else { continue };
+        let table = &layout.tables[target as usize];
+        let end = u64::from(offset) + segment.items.len() as u64;
+        if end > u64::from(table.min) {
+            let message = format!(
+                "element segment at offset {:#x}: elements {offset}..{end} of table {target} exceed its size of {}",
+                segment.offset, table.min
+            );
+            return Err(InitialTrap { trap: TrapId::TableAccessOutOfBounds as u8, message });
+        }
+        if !segment.items.is_empty() {
+            let bytes = segment.items.iter().flat_map(|item| item.to_le_bytes()).collect();
+            state.instance.push(InstanceBytes { distance: table.distance - 4 * offset, bytes });
+        }
+    }
+    for segment in &module.data {
+        let SegmentMode::Active { target, offset } = segment.mode else { continue };
+        let size = layout.memories[target as usize].min_pages * WASM_PAGE_SIZE;
+        let end = u64::from(offset) + segment.bytes.len() as u64;
+        if end > size {
+            let message = format!(
+                "data segment at offset {:#x}: bytes {offset:#x}..{end:#x} of memory {target} exceed its size of {size:#x}",
+                segment.offset
+            );
+            return Err(InitialTrap { trap: TrapId::MemoryAccessOutOfBounds as u8, message });
+        }
+        if !segment.bytes.is_empty() {
+            let bytes = segment.bytes.to_vec();
+            state.memory.push(MemoryBytes { memory: target, offset: offset.into(), bytes });
+        }
+    }
+    Ok(())
+}

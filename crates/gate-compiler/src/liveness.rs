@@ -1,0 +1,316 @@
+//! Finds out which locals matter at which safepoint.
+//!
+//! A local is live where some path leads to an instruction that reads the value it has there. Only live locals
+//! are written down when a program stops; without this, code would be half as large again.
+//!
+//! WebAssembly's control flow is structured, so a backward pass over the code needs a set of live locals only for each
+//! open block, and one for each loop's header, which the pass is repeated for until none changes.
+
+mod events;
+mod set;
+
+pub(crate) use events::Scan;
+
+use events::{Event, NO_LOOP};
+use set::{Budget, OverBudget, Set};
+use std::ops::Range;
+
+/// Live locals of each safepoint of a function.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    /// In the order of the code.
+    safepoints: Vec<(u64, Range<u32>)>,
+    locals: Vec<u32>,
+    next: usize,
+}
+
+/// Sum of the numbers of live locals at all safepoints of a function. More than that in one function take a
+/// compilation too much memory.
+pub(crate) const MAX_LIVE_LOCALS: usize = 2 << 20;
+
+/// There are more than [`MAX_LIVE_LOCALS`].
+#[derive(Debug)]
+pub(crate) struct TooManyLive;
+
+impl Liveness {
+    pub(crate) fn analyze(scan: &Scan) -> Result<Self, TooManyLive> {
+        let result = match Analysis::new(scan, Budget::new()).run() {
+            Ok(result) => result,
+            // Hostile, or not from a compiler. All locals that are ever read are taken as live everywhere.
+            Err(Stop::OverBudget) => everything(scan)?,
+            Err(Stop::TooManyLive) => return Err(TooManyLive),
+        };
+        Ok(result)
+    }
+
+    /// Live locals of the next safepoint in the order of the code, ascending.
+    ///
+    /// Returns `None` if the next one is not at the given offset.
+    pub(crate) fn next(&mut self, offset: u64) -> Option<Range<usize>> {
+        let (expected, range) = self.safepoints.get(self.next)?;
+        self.next += 1;
+        (*expected == offset).then_some(range.start as usize..range.end as usize)
+    }
+
+    /// The locals in a range from [`Liveness::next`].
+    pub(crate) fn locals(&self, range: Range<usize>) -> &[u32] {
+        &self.locals[range]
+    }
+
+    fn push(&mut self, offset: u64, locals: impl IntoIterator<Item = u32>) -> Result<(), TooManyLive> {
+        let start = self.locals.len();
+        self.locals.extend(locals);
+        if self.locals.len() > MAX_LIVE_LOCALS {
+            return Err(TooManyLive);
+        }
+        self.safepoints.push((offset, start as u32..self.locals.len() as u32));
+        Ok(())
+    }
+}
+
+fn everything(scan: &Scan) -> Result<Liveness, TooManyLive> {
+    let mut liveness = Liveness::default();
+    for &offset in &scan.safepoints {
+        liveness.push(offset, scan.read_locals.iter().copied())?;
+    }
+    Ok(liveness)
+}
+
+enum Stop {
+    OverBudget,
+    TooManyLive,
+}
+
+impl From<OverBudget> for Stop {
+    fn from(_: OverBudget) -> Self {
+        Self::OverBudget
+    }
+}
+
+struct Analysis<'a> {
+    scan: &'a Scan,
+    budget: Budget,
+    /// Live locals at loop headers, as far as known.
+    headers: Vec<Set>,
+    /// Blocks that are open at this point of the pass.
+    blocks: Vec<Block>,
+}
+
+struct Block {
+    /// Live locals after the block.
+    after: Set,
+    /// Live locals at the start of the `else` part.
+    alternative: Option<Set>,
+    loop_number: u32,
+}
+
+impl<'a> Analysis<'a> {
+    fn new(scan: &'a Scan, budget: Budget) -> Self {
+        Self { scan, budget, headers: Vec::new(), blocks: Vec::new() }
+    }
+
+    fn run(mut self) -> Result<Liveness, Stop> {
+        self.headers.resize_with(self.scan.loops as usize, Set::default);
+        while self.pass(|_, _| Ok(()))? {}
+
+        let mut reversed = Liveness::default();
+        let scan = self.scan;
+        self.pass(|safepoint, live| {
+            let locals = live.iter().map(|index| scan.read_locals[index as usize]);
+            reversed.push(scan.safepoints[safepoint as usize], locals).map_err(|_| Stop::TooManyLive)
+        })?;
+        reversed.safepoints.reverse();
+        Ok(reversed)
+    }
+
+    /// Passes over the code once, backwards. Returns whether anything became live at a loop header.
+    fn pass(&mut self, mut safepoint: impl FnMut(u32, &Set) -> Result<(), Stop>) -> Result<bool, Stop> {
+        let mut changed = false;
+        let mut live = Set::default();
+        self.blocks.clear();
+        self.budget.start_pass();
+        for event in self.scan.events.iter().rev() {
+            match *event {
+                Event::Read(local) => live.insert(local, &mut self.budget)?,
+                Event::Write(local) => live.remove(local, &mut self.budget)?,
+                Event::Safepoint(number) => safepoint(number, &live)?,
+                Event::End(loop_number) => {
+                    self.blocks.push(Block { after: live.clone(), alternative: None, loop_number });
+                }
+                Event::Else => {
+                    if let Some(block) = self.blocks.last_mut() {
+                        block.alternative = Some(live);
+                        live = block.after.clone();
+                    } else {
+                        live = Set::default();
+                    }
+                }
+                Event::If => {
+                    if let Some(block) = self.blocks.pop() {
+                        live.union(&block.alternative.unwrap_or(block.after), &mut self.budget)?;
+                    }
+                }
+                Event::Block => drop(self.blocks.pop()),
+                Event::Loop(number) => {
+                    self.blocks.pop();
+                    changed |= self.headers[number as usize].union(&live, &mut self.budget)?;
+                }
+                Event::Branch(depth) => live = self.target(depth).clone(),
+                Event::BranchIf(depth) => {
+                    let target = self.target(depth).clone();
+                    live.union(&target, &mut self.budget)?;
+                }
+                Event::BranchTable(start, end) => {
+                    live = Set::default();
+                    for &depth in &self.scan.branch_tables[start as usize..end as usize] {
+                        let target = self.target(depth).clone();
+                        live.union(&target, &mut self.budget)?;
+                    }
+                }
+                Event::Leave => live = Set::default(),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Live locals where a branch goes.
+    fn target(&self, depth: u32) -> &Set {
+        let block = &self.blocks[self.blocks.len() - 1 - depth as usize];
+        match block.loop_number {
+            NO_LOOP => &block.after,
+            number => &self.headers[number as usize],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmparser::{Parser, Payload};
+
+    /// Live locals at each safepoint of a module's only function, with `calls` to function 0 being safepoints.
+    fn live(wat: &str) -> Vec<Vec<u32>> {
+        let scan = scan(wat);
+        listed(&scan, Liveness::analyze(&scan).unwrap())
+    }
+
+    fn listed(scan: &Scan, mut liveness: Liveness) -> Vec<Vec<u32>> {
+        let list = |&offset: &u64| {
+            let range = liveness.next(offset).unwrap();
+            liveness.locals(range).to_vec()
+        };
+        scan.safepoints.iter().map(list).collect()
+    }
+
+    fn scan(wat: &str) -> Scan {
+        let wasm = wat::parse_str(format!("(module (import \"\" \"\" (func $stop)) {wat})")).unwrap();
+        let body = Parser::new(0).parse_all(&wasm).find_map(|payload| match payload.unwrap() {
+            Payload::CodeSectionEntry(body) => Some(body),
+            _ => None,
+        });
+        Scan::new(&body.unwrap(), 2, false, |_| true).unwrap()
+    }
+
+    #[test]
+    fn straight_line() {
+        let code = "(func (param i32 i32) (local i32)
+            call $stop
+            (local.set 2 (local.get 0))
+            call $stop
+            (local.set 0 (i32.const 1))
+            call $stop
+            (drop (i32.add (local.get 2) (local.get 1)))
+            call $stop)";
+        assert_eq!(live(code), [vec![0, 1], vec![1, 2], vec![1, 2], vec![]]);
+    }
+
+    #[test]
+    fn branches_join() {
+        let code = "(func (param i32 i32) (local i32 i32)
+            (if (local.get 0) (then call $stop (drop (local.get 1))) (else call $stop (local.set 3 (local.get 2))))
+            call $stop
+            (drop (local.get 3)))";
+        assert_eq!(live(code), [vec![1, 3], vec![2], vec![3]]);
+        let without_else = "(func (param i32 i32)
+            call $stop
+            (if (local.get 0) (then (local.set 1 (i32.const 0))))
+            (drop (local.get 1)))";
+        assert_eq!(live(without_else), [vec![0, 1]]);
+    }
+
+    #[test]
+    fn loops_carry() {
+        // Local 1 is read in the next round before it is written; local 2 is always written first.
+        let code = "(func (param i32 i32) (local i32)
+            (loop
+                call $stop
+                (drop (local.get 1))
+                (local.set 2 (i32.const 1))
+                (drop (local.get 2))
+                (local.set 1 (i32.const 2))
+                (br_if 0 (local.get 0))))";
+        assert_eq!(live(code), [vec![0, 1], vec![0, 1]]);
+    }
+
+    #[test]
+    fn nested_loops_need_several_passes() {
+        let code = "(func (param i32 i32) (local i32)
+            (loop
+                (loop
+                    (loop call $stop (br_if 0 (local.get 0)))
+                    (br_if 0 (local.get 0)))
+                (drop (local.get 1))
+                (br_if 0 (local.get 0)))
+            (drop (local.get 2)))";
+        assert_eq!(live(code), vec![vec![0, 1, 2]; 4]);
+    }
+
+    #[test]
+    fn dead_code_reads_nothing() {
+        let code = "(func (param i32 i32)
+            call $stop
+            (block (br 0) (drop (local.get 0)) (loop call $stop (br 0)))
+            return
+            (drop (local.get 1)))";
+        assert_eq!(live(code), [vec![]; 1]);
+        let never_left = "(func (param i32) (block (loop (br 0))) call $stop (drop (local.get 0)))";
+        assert_eq!(live(never_left), [vec![]; 1]);
+    }
+
+    #[test]
+    fn tables_of_branches() {
+        let code = "(func (param i32 i32) (local i32)
+            (block
+                (block
+                    call $stop
+                    (br_table 0 1 2 (local.get 0)))
+                (drop (local.get 1))
+                return)
+            (drop (local.get 2)))";
+        assert_eq!(live(code), [vec![0, 1, 2]]);
+    }
+
+    #[test]
+    fn over_budget_is_a_superset() {
+        let scan =
+            scan("(func (param i32 i32) (local i32) call $stop (drop (local.get 1)) (drop (local.get 2)))");
+        let none = Budget::with_words(0);
+        assert!(matches!(Analysis::new(&scan, none).run(), Err(Stop::OverBudget)));
+        assert_eq!(listed(&scan, everything(&scan).unwrap()), [vec![1, 2]]);
+    }
+
+    #[test]
+    fn huge_functions_take_bounded_time() {
+        let locals = 50_000;
+        // Everything is live in everything: more than the budget.
+        let body = "(loop (block (if (local.get 0) (then (local.set 1 (local.get 2))) (else (local.set 2 (local.get 1))))"
+            .repeat(10_000);
+        let reads: String = (0..locals).map(|local| format!("(drop (local.get {local}))")).collect();
+        let code = format!("(func (local {}) {body} {} {reads})", "i32 ".repeat(locals), "))".repeat(10_000));
+        let scan = scan(&code);
+        let start = std::time::Instant::now();
+        let result = Liveness::analyze(&scan);
+        assert!(matches!(result, Err(TooManyLive)));
+        assert!(start.elapsed().as_secs() < 20);
+    }
+}

@@ -1,0 +1,263 @@
+//! What of a function's code matters to liveness.
+
+use wasmparser::{FunctionBody, Operator};
+
+/// What of a function's code matters to liveness. Code that cannot be reached is left out, by the same
+/// rules as in translation.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    /// In the order of the code.
+    pub(super) events: Vec<Event>,
+    /// Branch depths of all branch tables.
+    pub(super) branch_tables: Vec<u32>,
+    /// Code offsets of safepoints.
+    pub(super) safepoints: Vec<u64>,
+    /// Number of loops.
+    pub(super) loops: u32,
+    /// Locals that are read anywhere, ascending. Events number the locals by their position here.
+    pub(super) read_locals: Vec<u32>,
+}
+
+/// Something in the code.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    /// A local is read.
+    Read(u32),
+    /// A local is written.
+    Write(u32),
+    /// A safepoint, by number.
+    Safepoint(u32),
+    /// Start of a block.
+    Block,
+    /// Start of a loop, by number.
+    Loop(u32),
+    /// Start of a conditional block.
+    If,
+    /// Start of its alternative.
+    Else,
+    /// End of a block, or of a loop with this number.
+    End(u32),
+    /// A branch, by depth.
+    Branch(u32),
+    /// A conditional branch, by depth.
+    BranchIf(u32),
+    /// A branch to one of several blocks, by range of [`Scan::branch_tables`].
+    BranchTable(u32, u32),
+    /// Return or trap.
+    Leave,
+}
+
+/// [`Event::End`] of something else than a loop.
+pub(super) const NO_LOOP: u32 = u32::MAX;
+
+/// The code is not valid.
+#[derive(Debug)]
+pub(crate) struct Invalid;
+
+impl From<wasmparser::Error> for Invalid {
+    fn from(_: wasmparser::Error) -> Self {
+        Self
+    }
+}
+
+impl Scan {
+    /// Scans a function with the given number of parameters, whose code need not be valid.
+    ///
+    /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one.
+    pub(crate) fn new(
+        body: &FunctionBody<'_>,
+        params: u32,
+        entry_check: bool,
+        call_stops: impl Fn(u32) -> bool,
+    ) -> Result<Self, Invalid> {
+        let mut locals = u64::from(params);
+        for declaration in body.get_locals_reader()? {
+            locals += u64::from(declaration?.0);
+        }
+        let scan = Self {
+            events: Vec::new(),
+            branch_tables: Vec::new(),
+            safepoints: Vec::new(),
+            loops: 0,
+            read_locals: Vec::new(),
+        };
+        let mut scanner = Scanner { scan, blocks: vec![Block::default()], reachable: true, dead_blocks: 0 };
+        if entry_check {
+            scanner.safepoint(body.range().start);
+        }
+        let mut reader = body.get_operators_reader()?;
+        while !reader.eof() {
+            let (op, offset) = reader.read_with_offset()?;
+            scanner.operator(&op, offset, &call_stops)?;
+        }
+        scanner.scan.number_locals(locals)
+    }
+
+    /// Numbers locals by their position among those that are read; forgets the others.
+    fn number_locals(mut self, locals: u64) -> Result<Self, Invalid> {
+        for event in &self.events {
+            if let Event::Read(local) = *event {
+                self.read_locals.push(local);
+            }
+        }
+        self.read_locals.sort_unstable();
+        self.read_locals.dedup();
+        if self.read_locals.last().is_some_and(|&last| u64::from(last) >= locals) {
+            return Err(Invalid);
+        }
+        let highest = self.read_locals.last().map_or(0, |&last| last as usize + 1);
+        let mut numbers = vec![None; highest];
+        for (number, &local) in self.read_locals.iter().enumerate() {
+            numbers[local as usize] = Some(number as u32);
+        }
+        self.events.retain_mut(|event| match event {
+            Event::Read(local) | Event::Write(local) => match numbers.get(*local as usize) {
+                Some(Some(number)) => {
+                    *local = *number;
+                    true
+                }
+                _ => false,
+            },
+            _ => true,
+        });
+        Ok(self)
+    }
+}
+
+struct Scanner {
+    scan: Scan,
+    blocks: Vec<Block>,
+    reachable: bool,
+    /// Open blocks which began in code that cannot be reached.
+    dead_blocks: u32,
+}
+
+#[derive(Default)]
+struct Block {
+    kind: BlockKind,
+    /// Whether the end can be reached other than by falling through.
+    end_reachable: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum BlockKind {
+    #[default]
+    Block,
+    Loop(u32),
+    If,
+    Else,
+}
+
+impl Scanner {
+    fn operator(
+        &mut self,
+        op: &Operator<'_>,
+        offset: u64,
+        call_stops: &dyn Fn(u32) -> bool,
+    ) -> Result<(), Invalid> {
+        if !self.reachable {
+            match op {
+                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.dead_blocks += 1,
+                Operator::End if self.dead_blocks > 0 => self.dead_blocks -= 1,
+                Operator::End => self.end()?,
+                Operator::Else if self.dead_blocks == 0 => self.alternative()?,
+                _ => {}
+            }
+            return Ok(());
+        }
+        match *op {
+            Operator::LocalGet { local_index } => self.event(Event::Read(local_index)),
+            Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
+                self.event(Event::Write(local_index));
+            }
+            Operator::Block { .. } => self.open(BlockKind::Block, Event::Block),
+            Operator::Loop { .. } => {
+                let number = self.scan.loops;
+                self.scan.loops += 1;
+                self.open(BlockKind::Loop(number), Event::Loop(number));
+                self.safepoint(offset);
+            }
+            Operator::If { .. } => self.open(BlockKind::If, Event::If),
+            Operator::Else => self.alternative()?,
+            Operator::End => self.end()?,
+            Operator::Br { relative_depth } => {
+                self.branch(relative_depth)?;
+                self.event(Event::Branch(relative_depth));
+                self.reachable = false;
+            }
+            Operator::BrIf { relative_depth } => {
+                self.branch(relative_depth)?;
+                self.event(Event::BranchIf(relative_depth));
+            }
+            Operator::BrTable { ref targets } => {
+                let mut depths = targets.targets().collect::<Result<Vec<_>, _>>()?;
+                depths.push(targets.default());
+                depths.sort_unstable();
+                depths.dedup();
+                for &depth in &depths {
+                    self.branch(depth)?;
+                }
+                let start = self.scan.branch_tables.len() as u32;
+                self.scan.branch_tables.extend(depths);
+                self.event(Event::BranchTable(start, self.scan.branch_tables.len() as u32));
+                self.reachable = false;
+            }
+            Operator::Return | Operator::Unreachable => {
+                self.event(Event::Leave);
+                self.reachable = false;
+            }
+            Operator::Call { function_index } if call_stops(function_index) => self.safepoint(offset),
+            Operator::CallIndirect { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. } => self.safepoint(offset),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, kind: BlockKind, event: Event) {
+        self.blocks.push(Block { kind, end_reachable: false });
+        self.event(event);
+    }
+
+    fn alternative(&mut self) -> Result<(), Invalid> {
+        let block = self.blocks.last_mut().ok_or(Invalid)?;
+        if !matches!(block.kind, BlockKind::If) {
+            return Err(Invalid);
+        }
+        block.kind = BlockKind::Else;
+        block.end_reachable |= self.reachable;
+        self.reachable = true;
+        self.event(Event::Else);
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Invalid> {
+        let block = self.blocks.pop().ok_or(Invalid)?;
+        // Without an alternative, a conditional block's end is reached when the condition is false.
+        self.reachable |= block.end_reachable || matches!(block.kind, BlockKind::If);
+        let number = if let BlockKind::Loop(number) = block.kind { number } else { NO_LOOP };
+        self.event(Event::End(number));
+        Ok(())
+    }
+
+    fn branch(&mut self, depth: u32) -> Result<(), Invalid> {
+        let index = self.blocks.len().checked_sub(1 + depth as usize).ok_or(Invalid)?;
+        let block = &mut self.blocks[index];
+        block.end_reachable |= !matches!(block.kind, BlockKind::Loop(_));
+        Ok(())
+    }
+
+    fn safepoint(&mut self, offset: u64) {
+        self.event(Event::Safepoint(self.scan.safepoints.len() as u32));
+        self.scan.safepoints.push(offset);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.scan.events.push(event);
+    }
+}

@@ -1,0 +1,148 @@
+//! A parsed module: everything but the validity of function bodies is known.
+
+mod names;
+mod sections;
+
+use crate::compiled::Export;
+use crate::const_expr::Const;
+use crate::error::CompileError;
+use crate::imports::ImportResolver;
+use crate::options::{Features, Options};
+use crate::value::{FuncType, ValType};
+use std::collections::HashMap;
+use wasmparser::{FuncToValidate, FunctionBody, ValidatorResources, WasmFeatures};
+
+/// A parsed module.
+pub(crate) struct Module<'a> {
+    /// Function types by type index.
+    pub(crate) types: Vec<FuncType>,
+    /// For each type index, the number which it shares with all equal types.
+    pub(crate) signatures: Vec<u32>,
+    /// Type index of each function, imported ones first.
+    pub(crate) functions: Vec<u32>,
+    /// Host function of each imported function.
+    pub(crate) imports: Vec<u32>,
+    /// Bodies of the other functions.
+    pub(crate) bodies: Vec<Body<'a>>,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) memories: Vec<Memory>,
+    pub(crate) globals: Vec<Global>,
+    pub(crate) exports: Vec<Export>,
+    pub(crate) start: Option<u32>,
+    pub(crate) elements: Vec<ElementSegment>,
+    pub(crate) data: Vec<DataSegment<'a>>,
+    /// Functions' names from the name section.
+    pub(crate) names: HashMap<u32, String>,
+}
+
+/// A function body, to be validated when it is compiled.
+pub(crate) struct Body<'a> {
+    pub(crate) body: FunctionBody<'a>,
+    pub(crate) validator: FuncToValidate<ValidatorResources>,
+}
+
+pub(crate) struct Table {
+    pub(crate) ty: ValType,
+    pub(crate) min: u32,
+    /// Greatest number of elements: declared, else the limit.
+    pub(crate) max: u32,
+}
+
+pub(crate) struct Memory {
+    pub(crate) min_pages: u64,
+    pub(crate) max_pages: Option<u64>,
+}
+
+pub(crate) struct Global {
+    pub(crate) ty: ValType,
+    pub(crate) mutable: bool,
+    pub(crate) initial: Const,
+}
+
+/// How a segment is used.
+pub(crate) enum SegmentMode {
+    /// By instructions.
+    Passive,
+    /// Copied into a memory or table at instantiation.
+    Active {
+        /// Index of the memory or table.
+        target: u32,
+        /// Where in it.
+        offset: u32,
+    },
+    /// Not at all: it declares function references.
+    Declared,
+}
+
+pub(crate) struct ElementSegment {
+    pub(crate) mode: SegmentMode,
+    /// Elements as they are in tables: zero is null, else the number plus one.
+    pub(crate) items: Vec<u32>,
+    pub(crate) offset: u64,
+}
+
+pub(crate) struct DataSegment<'a> {
+    pub(crate) mode: SegmentMode,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) offset: u64,
+}
+
+impl<'a> Module<'a> {
+    /// Parses a module, and validates it except for its function bodies.
+    pub(crate) fn parse(
+        wasm: &'a [u8],
+        options: &Options,
+        imports: &dyn ImportResolver,
+    ) -> Result<Self, CompileError> {
+        sections::parse(wasm, options, imports)
+    }
+
+    /// The type of a function.
+    pub(crate) fn function_type(&self, function: u32) -> &FuncType {
+        &self.types[self.functions[function as usize] as usize]
+    }
+
+    /// The number that a function's type shares with all equal types.
+    pub(crate) fn function_signature(&self, function: u32) -> u32 {
+        self.signatures[self.functions[function as usize] as usize]
+    }
+
+    pub(crate) fn imported_functions(&self) -> u32 {
+        self.imports.len() as u32
+    }
+
+    /// The body of a function that is not imported.
+    pub(crate) fn body(&self, function: u32) -> &Body<'a> {
+        &self.bodies[function as usize - self.imports.len()]
+    }
+}
+
+/// The features of WebAssembly that modules may use.
+pub(crate) fn wasm_features(features: Features) -> WasmFeatures {
+    let mut wasm = WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST;
+    wasm.set(WasmFeatures::MULTI_MEMORY, features.multi_memory);
+    // The validator allows it as a part of garbage collection. The rest of that is refused when types are converted.
+    wasm.set(WasmFeatures::GC, features.const_globals);
+    wasm
+}
+
+/// The type of a value. `None` if it is of a feature that is not supported.
+pub(crate) fn value_type(ty: wasmparser::ValType) -> Option<ValType> {
+    Some(match ty {
+        wasmparser::ValType::I32 => ValType::I32,
+        wasmparser::ValType::I64 => ValType::I64,
+        wasmparser::ValType::F32 => ValType::F32,
+        wasmparser::ValType::F64 => ValType::F64,
+        wasmparser::ValType::V128 => ValType::V128,
+        wasmparser::ValType::Ref(ty) => reference_type(ty)?,
+    })
+}
+
+/// The type of a reference. `None` if it is of a feature that is not supported.
+pub(crate) fn reference_type(ty: wasmparser::RefType) -> Option<ValType> {
+    match ty {
+        wasmparser::RefType::FUNCREF => Some(ValType::FuncRef),
+        wasmparser::RefType::EXTERNREF => Some(ValType::ExternRef),
+        _ => None,
+    }
+}

@@ -1,0 +1,305 @@
+//! Reads the sections of a module.
+
+use super::{Body, DataSegment, ElementSegment, Global, Memory, Module, SegmentMode, Table};
+use super::{names, reference_type, value_type, wasm_features};
+use crate::compiled::{Export, ExportKind};
+use crate::const_expr::{self, Const};
+use crate::error::{CompileError, ErrorKind};
+use crate::imports::{ImportProblem, ImportResolver};
+use crate::options::{Limits, Options};
+use crate::value::{FuncType, ValType};
+use gate_wire::context::MAX_CALL_ARGS;
+use std::collections::HashMap;
+use wasmparser::{
+    Chunk, DataKind, ElementItems, ElementKind, ExternalKind, Import, Parser, Payload, SectionLimited,
+    TypeRef, ValidPayload, Validator,
+};
+
+type Result<T> = std::result::Result<T, CompileError>;
+
+pub(super) fn parse<'a>(
+    wasm: &'a [u8],
+    options: &Options,
+    imports: &dyn ImportResolver,
+) -> Result<Module<'a>> {
+    let limits = options.limits;
+    // Offsets in a module are 32-bit numbers in maps and frames.
+    let module_size = limits.module_size.min(u32::MAX as usize - 1);
+    check("size of the module", wasm.len() as u64, module_size as u64, None)?;
+
+    let features = wasm_features(options.features);
+    let mut validator = Validator::new_with_features(features);
+    let mut parser = Parser::new(0);
+    parser.set_features(features);
+    let mut reader = SectionReader { module: empty(), limits, imports };
+    let mut rest = wasm;
+    loop {
+        let payload = match parser.parse(rest, true)? {
+            Chunk::Parsed { consumed, payload } => {
+                rest = &rest[consumed..];
+                payload
+            }
+            // Not asked for after the end of the input.
+            Chunk::NeedMoreData(_) => {
+                return Err(CompileError::internal("parser wants more than the module"));
+            }
+        };
+        let end = matches!(payload, Payload::End(_));
+        match validator.payload(&payload)? {
+            ValidPayload::Func(to_validate, body) => {
+                let range = body.range();
+                check(
+                    "size of a function body",
+                    range.end - range.start,
+                    limits.function_size.into(),
+                    range.start,
+                )?;
+                reader.module.bodies.push(Body { body, validator: to_validate });
+            }
+            _ => reader.section(payload)?,
+        }
+        if end {
+            return Ok(reader.module);
+        }
+    }
+}
+
+fn empty<'a>() -> Module<'a> {
+    Module {
+        types: Vec::new(),
+        signatures: Vec::new(),
+        functions: Vec::new(),
+        imports: Vec::new(),
+        bodies: Vec::new(),
+        tables: Vec::new(),
+        memories: Vec::new(),
+        globals: Vec::new(),
+        exports: Vec::new(),
+        start: None,
+        elements: Vec::new(),
+        data: Vec::new(),
+        names: HashMap::new(),
+    }
+}
+
+struct SectionReader<'a, 'r> {
+    module: Module<'a>,
+    limits: Limits,
+    imports: &'r dyn ImportResolver,
+}
+
+impl<'a> SectionReader<'a, '_> {
+    /// Reads a section which has been validated.
+    fn section(&mut self, payload: Payload<'a>) -> Result<()> {
+        match payload {
+            Payload::TypeSection(section) => self.types(section)?,
+            Payload::ImportSection(section) => {
+                for item in section.into_imports_with_offsets() {
+                    let (offset, import) = item?;
+                    self.import(offset, &import)?;
+                }
+            }
+            Payload::FunctionSection(section) => {
+                let count = u64::from(section.count()) + self.module.functions.len() as u64;
+                check("number of functions", count, self.limits.functions.into(), section.range().start)?;
+                for ty in section {
+                    self.module.functions.push(ty?);
+                }
+            }
+            Payload::TableSection(section) => {
+                self.count("number of tables", &section, self.limits.tables)?;
+                for item in section.into_iter_with_offsets() {
+                    let (offset, table) = item?;
+                    self.table(offset, table.ty)?;
+                }
+            }
+            Payload::MemorySection(section) => {
+                let limit = self.limits.memories.min(gate_wire::load::MAX_MEMORIES as u32);
+                self.count("number of linear memories", &section, limit)?;
+                for memory in section {
+                    let memory = memory?;
+                    let (min_pages, max_pages) = (memory.initial, memory.maximum);
+                    self.module.memories.push(Memory { min_pages, max_pages });
+                }
+            }
+            Payload::GlobalSection(section) => {
+                self.count("number of globals", &section, self.limits.globals)?;
+                for item in section.into_iter_with_offsets() {
+                    let (offset, global) = item?;
+                    let ty = supported(value_type(global.ty.content_type), "type of a global", offset)?;
+                    let initial = const_expr::evaluate(&global.init_expr, &self.module.globals)?;
+                    self.module.globals.push(Global { ty, mutable: global.ty.mutable, initial });
+                }
+            }
+            Payload::ExportSection(section) => {
+                for item in section.into_iter_with_offsets() {
+                    let (offset, export) = item?;
+                    let kind = match export.kind {
+                        ExternalKind::Func => ExportKind::Function,
+                        ExternalKind::Table => ExportKind::Table,
+                        ExternalKind::Memory => ExportKind::Memory,
+                        ExternalKind::Global => ExportKind::Global,
+                        _ => return Err(unsupported("kind of export", offset)),
+                    };
+                    let name = export.name.to_owned();
+                    self.module.exports.push(Export { name, kind, index: export.index });
+                }
+            }
+            Payload::StartSection { func, .. } => self.module.start = Some(func),
+            Payload::ElementSection(section) => {
+                for item in section.into_iter_with_offsets() {
+                    let (offset, element) = item?;
+                    self.element_segment(offset, element)?;
+                }
+            }
+            Payload::DataSection(section) => {
+                for item in section.into_iter_with_offsets() {
+                    let (offset, data) = item?;
+                    let mode = match data.kind {
+                        DataKind::Passive => SegmentMode::Passive,
+                        DataKind::Active { memory_index: target, offset_expr } => {
+                            SegmentMode::Active { target, offset: self.segment_offset(&offset_expr)? }
+                        }
+                    };
+                    self.module.data.push(DataSegment { mode, bytes: data.data, offset });
+                }
+            }
+            Payload::CustomSection(section) => {
+                if let wasmparser::KnownCustom::Name(section) = section.as_known() {
+                    self.module.names = names::function_names(section);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'a>) -> Result<()> {
+        let mut numbers = HashMap::new();
+        for item in section.clone().into_iter_with_offsets() {
+            // Without the group's offset, `into_iter_err_on_gc_types` could be used alone.
+            let (offset, group) = item?;
+            for ty in group.into_types() {
+                let func = match ty.composite_type.inner {
+                    wasmparser::CompositeInnerType::Func(func)
+                        if ty.is_final && ty.supertype_idxs.is_empty() =>
+                    {
+                        func
+                    }
+                    _ => return Err(unsupported("kind of type", offset)),
+                };
+                let list = |types: &[wasmparser::ValType]| {
+                    types
+                        .iter()
+                        .map(|&ty| supported(value_type(ty), "type of a parameter or result", offset))
+                        .collect::<Result<Vec<_>>>()
+                };
+                let ty = FuncType { params: list(func.params())?, results: list(func.results())? };
+                let next = numbers.len() as u32;
+                let number = *numbers.entry(ty.clone()).or_insert(next);
+                self.module.types.push(ty);
+                self.module.signatures.push(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, offset: u64, import: &Import<'_>) -> Result<()> {
+        let Import { module, name, ty } = import;
+        let error = |problem: String| {
+            let message = format!("import {module:?} {name:?}: {problem}");
+            Err(CompileError::new(ErrorKind::Import, offset, message))
+        };
+        let TypeRef::Func(type_index) = *ty else {
+            let what = match ty {
+                TypeRef::Table(_) => "table",
+                TypeRef::Memory(_) => "memory",
+                TypeRef::Global(_) => "global",
+                _ => "item",
+            };
+            return error(format!("unknown import (a {what}; only functions can be imported)"));
+        };
+        let ty = &self.module.types[type_index as usize];
+        let function = match self.imports.resolve(module, name, ty) {
+            Ok(function) => function,
+            Err(ImportProblem::Unknown) => return error(format!("unknown import (a function of type {ty})")),
+            Err(ImportProblem::WrongType { expected }) => {
+                return error(format!("incompatible import type: expected {expected}, found {ty}"));
+            }
+        };
+        // What fits a call record, whatever the resolver says.
+        let wide = |ty: &ValType| *ty == ValType::V128;
+        if ty.params.len() > MAX_CALL_ARGS
+            || ty.results.len() > 1
+            || ty.params.iter().chain(&ty.results).any(wide)
+        {
+            return error(format!("host functions of type {ty} cannot be called"));
+        }
+        check(
+            "number of functions",
+            self.module.functions.len() as u64 + 1,
+            self.limits.functions.into(),
+            offset,
+        )?;
+        self.module.functions.push(type_index);
+        self.module.imports.push(function);
+        Ok(())
+    }
+
+    fn table(&mut self, offset: u64, ty: wasmparser::TableType) -> Result<()> {
+        let element = supported(reference_type(ty.element_type), "type of table elements", offset)?;
+        let limit = u64::from(self.limits.table_elements);
+        check("number of table elements", ty.initial, limit, offset)?;
+        let max = ty.maximum.unwrap_or(limit).min(limit);
+        self.module.tables.push(Table { ty: element, min: ty.initial as u32, max: max as u32 });
+        Ok(())
+    }
+
+    fn element_segment(&mut self, offset: u64, element: wasmparser::Element<'a>) -> Result<()> {
+        let mode = match element.kind {
+            ElementKind::Passive => SegmentMode::Passive,
+            ElementKind::Declared => SegmentMode::Declared,
+            ElementKind::Active { table_index, offset_expr } => {
+                let offset = self.segment_offset(&offset_expr)?;
+                SegmentMode::Active { target: table_index.unwrap_or(0), offset }
+            }
+        };
+        let items = match element.items {
+            ElementItems::Functions(functions) => {
+                functions.into_iter().map(|function| Ok(function? + 1)).collect::<Result<_>>()?
+            }
+            ElementItems::Expressions(ty, expressions) => {
+                supported(reference_type(ty), "type of an element segment", offset)?;
+                expressions
+                    .into_iter()
+                    .map(|expr| Ok(const_expr::evaluate(&expr?, &self.module.globals)?.bits() as u32))
+                    .collect::<Result<_>>()?
+            }
+        };
+        self.module.elements.push(ElementSegment { mode, items, offset });
+        Ok(())
+    }
+
+    fn segment_offset(&self, expr: &wasmparser::ConstExpr<'_>) -> Result<u32> {
+        Ok(Const::bits(const_expr::evaluate(expr, &self.module.globals)?) as u32)
+    }
+
+    fn count<T>(&self, what: &str, section: &SectionLimited<'_, T>, limit: u32) -> Result<()> {
+        check(what, section.count().into(), limit.into(), section.range().start)
+    }
+}
+
+fn check(what: &str, number: u64, limit: u64, offset: impl Into<Option<u64>>) -> Result<()> {
+    if number > limit {
+        return Err(CompileError::limit(offset, what, number, limit));
+    }
+    Ok(())
+}
+
+fn supported(ty: Option<ValType>, what: &str, offset: u64) -> Result<ValType> {
+    ty.ok_or_else(|| unsupported(what, offset))
+}
+
+fn unsupported(what: &str, offset: u64) -> CompileError {
+    CompileError::new(ErrorKind::Unsupported, offset, format!("unsupported {what}"))
+}

@@ -1,0 +1,45 @@
+//! Translates functions to Cranelift's intermediate representation.
+//!
+//! | module | what it translates |
+//! |---|---|
+//! | [`function`] | a function body: operators to the modules below |
+//! | [`control`] | blocks, loops, branches |
+//! | [`call`] | direct and indirect calls |
+//! | [`variable`] | locals and globals |
+//! | [`memory`], [`table`] | accesses |
+//! | [`bulk`] | operations on many bytes or elements, which can stop half-way |
+//! | [`numeric`], [`simd`] | what has no effect besides its result |
+//! | [`safepoint`] | checks, and the writing down of frames |
+//! | [`thunk`] | functions that are imported |
+//! | [`trampoline`] | entries from rt |
+
+mod access;
+mod bulk;
+mod call;
+mod control;
+mod emit;
+mod function;
+mod memory;
+mod numeric;
+mod safepoint;
+mod signature;
+mod simd;
+mod table;
+mod thunk;
+mod trampoline;
+mod variable;
+
+pub(crate) use function::{FrameGuard, translate as function};
+pub(crate) use thunk::translate as thunk;
+pub(crate) use trampoline::translate as trampoline;
+
+use crate::callgraph::CallGraph;
+use crate::layout::InstanceLayout;
+use crate::module::Module;
+
+/// What all functions of a module have in common.
+pub(crate) struct Env<'a> {
+    pub(crate) module: &'a Module<'a>,
+    pub(crate) layout: &'a InstanceLayout,
+    pub(crate) graph: &'a CallGraph,
+}

@@ -1,0 +1,83 @@
+//! Direct and indirect calls.
+
+use super::function::Translator;
+use super::signature::ADDRESS;
+use crate::compiled::SafepointKind;
+use crate::error::CompileError;
+use crate::symbol::Symbol;
+use crate::trap;
+use crate::value::FuncType;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Inst, InstBuilder, Value, types};
+use gate_wire::trap::TrapId;
+
+impl<'a> Translator<'a, '_> {
+    pub(super) fn call(&mut self, callee: u32) -> Result<(), CompileError> {
+        let env = self.env;
+        let ty = env.module.function_type(callee);
+        let reference = self.emit.function_ref(callee, env.module.function_signature(callee), ty);
+        let args = self.arguments(ty)?;
+        let call = self.emit.ins().call(reference, &args);
+        self.after_call(call, env.graph.reaches_safepoint(callee))
+    }
+
+    pub(super) fn call_indirect(&mut self, type_index: u32, table: u32) -> Result<(), CompileError> {
+        let env = self.env;
+        let ty = &env.module.types[type_index as usize];
+        let signature = env.module.signatures[type_index as usize];
+        let index = self.pop();
+        let callee = self.indirect_callee(index, table, signature);
+        let reference = self.emit.signature_ref(signature, ty);
+        let args = self.arguments(ty)?;
+        let call = self.emit.ins().call_indirect(reference, callee, &args);
+        self.after_call(call, true)
+    }
+
+    /// The address of the function that a table element refers to, after having checked everything.
+    fn indirect_callee(&mut self, index: Value, table: u32, signature: u32) -> Value {
+        let size = self.table_size(table);
+        let outside = self.emit.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
+        self.emit.ins().trapnz(outside, trap::code(TrapId::IndirectCallIndexOutOfBounds));
+        let element = self.table_element(index, table);
+
+        // See `link::function_table`.
+        let functions = self.emit.symbol_address(Symbol::FunctionTable);
+        let element_offset = self.emit.ins().uextend(ADDRESS, element);
+        let element_offset = self.emit.ins().ishl_imm_u(element_offset, 3);
+        let entry = self.emit.ins().iadd(functions, element_offset);
+        let flags = self.emit.access.function_table;
+        let found = self.emit.ins().load(types::I32, flags, entry, 0);
+        let expected = self.emit.ins().iconst(types::I32, i64::from(signature));
+        let matches = self.emit.ins().icmp(IntCC::Equal, found, expected);
+        let (mismatch, hot) = (self.emit.create_cold_block(), self.emit.builder.create_block());
+        self.emit.ins().brif(matches, hot, &[], mismatch, &[]);
+
+        self.emit.switch_to_sealed(mismatch);
+        self.emit.ins().trapz(element, trap::code(TrapId::IndirectCallToNull));
+        self.emit.ins().trap(trap::code(TrapId::IndirectCallSignatureMismatch));
+
+        self.emit.switch_to_sealed(hot);
+        let distance = self.emit.ins().sload32(flags, entry, 4);
+        self.emit.ins().iadd(functions, distance)
+    }
+
+    /// Pops the arguments of a call, with the context address before them.
+    fn arguments(&mut self, ty: &FuncType) -> Result<Vec<Value>, CompileError> {
+        self.charge(ty.params.len() + ty.results.len())?;
+        let height = self.stack.len() - ty.params.len();
+        let mut args = Vec::with_capacity(1 + ty.params.len());
+        args.push(self.emit.context);
+        args.extend(self.stack.drain(height..));
+        Ok(args)
+    }
+
+    /// Passes a safepoint if the callee can have stopped, and pushes the results.
+    fn after_call(&mut self, call: Inst, stops: bool) -> Result<(), CompileError> {
+        if stops {
+            let dump = self.emit.check_unwinding();
+            self.at_safepoint(SafepointKind::Call, &[], dump)?;
+        }
+        self.stack.extend(self.emit.builder.inst_results(call));
+        Ok(())
+    }
+}

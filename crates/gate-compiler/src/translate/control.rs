@@ -1,0 +1,256 @@
+//! Blocks, loops and branches.
+
+use super::function::Translator;
+use super::signature::value_type;
+use crate::compiled::SafepointKind;
+use crate::error::CompileError;
+use crate::value::ValType;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value};
+use wasmparser::{BlockType, BrTable, Operator};
+
+/// A block of WebAssembly that is open.
+pub(super) struct ControlBlock {
+    kind: Kind,
+    /// Where control goes on after the end. Its parameters are the results.
+    end: Block,
+    /// Whether anything goes to the end.
+    end_reachable: bool,
+    params: usize,
+    results: usize,
+    /// Number of operands below the parameters.
+    height: usize,
+}
+
+enum Kind {
+    Block,
+    Loop {
+        header: Block,
+    },
+    If {
+        /// Where control goes if the condition is false.
+        alternative: Block,
+        params: Vec<Value>,
+    },
+}
+
+impl<'a> Translator<'a, '_> {
+    /// Opens the block that is the function's body.
+    pub(super) fn open_body(&mut self) {
+        let end = self.block_with_params(&self.ty.results);
+        let results = self.ty.results.len();
+        self.blocks.push(ControlBlock {
+            kind: Kind::Block,
+            end,
+            end_reachable: false,
+            params: 0,
+            results,
+            height: 0,
+        });
+    }
+
+    /// Translates a control instruction, and returns whether it is one.
+    pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool, CompileError> {
+        match *op {
+            Operator::Block { blockty } => self.open(blockty, |_, _, _| Kind::Block)?,
+            Operator::Loop { blockty } => self.open_loop(blockty)?,
+            Operator::If { blockty } => {
+                let condition = self.pop();
+                let alternative = self.emit.builder.create_block();
+                let consequent = self.emit.builder.create_block();
+                self.emit.ins().brif(condition, consequent, &[], alternative, &[]);
+                self.emit.switch_to_sealed(consequent);
+                self.emit.builder.seal_block(alternative);
+                self.open(blockty, |translator, params, _| {
+                    let params = translator.stack[translator.stack.len() - params..].to_vec();
+                    Kind::If { alternative, params }
+                })?;
+            }
+            Operator::Else => self.alternative(),
+            Operator::End => self.end(),
+            Operator::Br { relative_depth } => {
+                let (target, args) = self.branch(relative_depth)?;
+                self.emit.ins().jump(target, &args);
+                self.reachable = false;
+            }
+            Operator::BrIf { relative_depth } => {
+                let condition = self.pop();
+                let (target, args) = self.branch(relative_depth)?;
+                let next = self.emit.builder.create_block();
+                self.emit.ins().brif(condition, target, &args, next, &[]);
+                self.emit.switch_to_sealed(next);
+            }
+            Operator::BrTable { ref targets } => self.branch_table(targets)?,
+            Operator::Return => {
+                let results = self.top(self.ty.results.len()).to_vec();
+                self.charge(results.len())?;
+                self.emit.ins().return_(&results);
+                self.reachable = false;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Keeps track of blocks where control cannot get.
+    pub(super) fn dead_operator(&mut self, op: &Operator<'_>) {
+        match op {
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.dead_blocks += 1,
+            Operator::End if self.dead_blocks > 0 => self.dead_blocks -= 1,
+            Operator::End => self.end(),
+            Operator::Else if self.dead_blocks == 0 => self.alternative(),
+            _ => {}
+        }
+    }
+
+    fn open(
+        &mut self,
+        ty: BlockType,
+        kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Kind,
+    ) -> Result<(), CompileError> {
+        let (params, results) = self.block_type(ty);
+        self.charge(params.len() + results.len())?;
+        let kind = kind(self, params.len(), params);
+        let end = self.block_with_params(results);
+        let height = self.stack.len() - params.len();
+        let (params, results) = (params.len(), results.len());
+        self.blocks.push(ControlBlock { kind, end, end_reachable: false, params, results, height });
+        Ok(())
+    }
+
+    /// Opens a loop. Its header is left unsealed, because there will be branches to it.
+    fn open_loop(&mut self, ty: BlockType) -> Result<(), CompileError> {
+        self.open(ty, |translator, params, types| {
+            let header = translator.block_with_params(types);
+            let height = translator.stack.len() - params;
+            let args = block_args(&translator.stack[height..]);
+            translator.emit.ins().jump(header, &args);
+            translator.emit.builder.switch_to_block(header);
+            translator.stack.truncate(height);
+            translator.stack.extend(translator.emit.builder.block_params(header));
+            Kind::Loop { header }
+        })?;
+        let dump = self.emit.check_loop();
+        self.at_safepoint(SafepointKind::Loop, &[], dump)
+    }
+
+    fn alternative(&mut self) {
+        let block = self.blocks.last_mut().expect("validated");
+        let kind = std::mem::replace(&mut block.kind, Kind::Block);
+        let Kind::If { alternative, params } = kind else { unreachable!("validated") };
+        self.fall_through();
+        let height = self.blocks.last().expect("validated").height;
+        self.stack.truncate(height);
+        self.stack.extend(params);
+        self.emit.builder.switch_to_block(alternative);
+        self.reachable = true;
+    }
+
+    fn end(&mut self) {
+        self.fall_through();
+        let block = self.blocks.pop().expect("validated");
+        let mut end_reachable = block.end_reachable;
+        match block.kind {
+            Kind::Block => {}
+            Kind::Loop { header } => self.emit.builder.seal_block(header),
+            Kind::If { alternative, params } => {
+                // Without an alternative, the parameters are the results.
+                self.emit.builder.switch_to_block(alternative);
+                self.emit.ins().jump(block.end, &block_args(&params));
+                end_reachable = true;
+            }
+        }
+        self.stack.truncate(block.height);
+        self.reachable = end_reachable;
+        if end_reachable {
+            self.emit.switch_to_sealed(block.end);
+            self.stack.extend(self.emit.builder.block_params(block.end));
+            if self.blocks.is_empty() {
+                let results = std::mem::take(&mut self.stack);
+                self.emit.ins().return_(&results);
+                self.reachable = false;
+            }
+        }
+    }
+
+    /// Goes to the end of the block if control gets here.
+    fn fall_through(&mut self) {
+        if self.reachable {
+            let block = self.blocks.last_mut().expect("validated");
+            block.end_reachable = true;
+            let (end, results) = (block.end, block.results);
+            let args = block_args(self.top(results));
+            self.emit.ins().jump(end, &args);
+            self.reachable = false;
+        }
+    }
+
+    /// Where a branch goes, with which arguments.
+    fn branch(&mut self, depth: u32) -> Result<(Block, Vec<BlockArg>), CompileError> {
+        let index = self.blocks.len() - 1 - depth as usize;
+        let block = &mut self.blocks[index];
+        let (target, args) = match block.kind {
+            Kind::Loop { header } => (header, block.params),
+            Kind::Block | Kind::If { .. } => {
+                block.end_reachable = true;
+                (block.end, block.results)
+            }
+        };
+        self.charge(args)?;
+        Ok((target, block_args(self.top(args))))
+    }
+
+    fn branch_table(&mut self, targets: &BrTable<'_>) -> Result<(), CompileError> {
+        let index = self.pop();
+        let mut calls = Vec::with_capacity(targets.len() as usize);
+        for depth in targets.targets().chain([Ok(targets.default())]) {
+            let (target, args) = self.branch(depth?)?;
+            calls.push(self.emit.builder.func.dfg.block_call(target, &args));
+        }
+        let default = calls.pop().expect("the default target has been pushed");
+        let table = self.emit.builder.create_jump_table(JumpTableData::new(default, &calls));
+        self.emit.ins().br_table(index, table);
+        self.reachable = false;
+        Ok(())
+    }
+
+    /// The topmost operands.
+    pub(super) fn top(&self, count: usize) -> &[Value] {
+        &self.stack[self.stack.len() - count..]
+    }
+
+    fn block_with_params(&mut self, types: &[ValType]) -> Block {
+        let block = self.emit.builder.create_block();
+        for &ty in types {
+            self.emit.builder.append_block_param(block, value_type(ty));
+        }
+        block
+    }
+
+    fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
+        match ty {
+            BlockType::Empty => (&[], &[]),
+            BlockType::Type(ty) => (&[], single(crate::module::value_type(ty))),
+            BlockType::FuncType(index) => {
+                let ty = &self.env.module.types[index as usize];
+                (&ty.params, &ty.results)
+            }
+        }
+    }
+}
+
+fn block_args(values: &[Value]) -> Vec<BlockArg> {
+    values.iter().map(|&value| BlockArg::from(value)).collect()
+}
+
+fn single(ty: Option<ValType>) -> &'static [ValType] {
+    match ty {
+        Some(ValType::I32) => &[ValType::I32],
+        Some(ValType::I64) => &[ValType::I64],
+        Some(ValType::F32) => &[ValType::F32],
+        Some(ValType::F64) => &[ValType::F64],
+        Some(ValType::V128) => &[ValType::V128],
+        Some(ValType::FuncRef) => &[ValType::FuncRef],
+        // Unsupported reference types cannot be made, so that nothing ever has them.
+        Some(ValType::ExternRef) | None => &[ValType::ExternRef],
+    }
+}

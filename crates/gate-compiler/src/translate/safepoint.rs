@@ -1,0 +1,143 @@
+//! Checks, and the writing down of frames.
+//!
+//! A check is a load, a comparison and a branch to a cold block, which calls rt and joins the hot path behind the
+//! check. A call is a barrier to memory accesses, and it is on one of two ways to what follows each check, so alias
+//! analysis takes no value read before or by a check for one read by a later check, or by the same check in the next
+//! round of a loop: a check's load can be neither merged with another nor moved out of its loop.
+//!
+//! While the program unwinds, each function writes down its frame and returns zeros to its caller, which tests after the
+//! call whether that has happened.
+
+use super::emit::Emitter;
+use super::signature::ADDRESS;
+use crate::value::ValType;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
+use gate_wire::context::RtFunction;
+use gate_wire::context_offset;
+
+/// A value of a frame.
+pub(super) type Slot = (Value, ValType);
+
+impl Emitter<'_> {
+    /// Checks the stack pointer against the limit. Control goes on behind the check.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn check_entry(&mut self) -> Block {
+        let (cold, hot) = (self.create_cold_block(), self.builder.create_block());
+        let low = self.stack_is_low();
+        self.ins().brif(low, cold, &[], hot, &[]);
+        // rt has stopped the program if that was the reason, but the stack may be exhausted as well.
+        self.builder.switch_to_block(cold);
+        let again = self.create_cold_block();
+        let dump = self.stop(again, &[]);
+        self.switch_to_sealed(again);
+        let low = self.stack_is_low();
+        self.ins().brif(low, cold, &[], hot, &[]);
+        self.builder.seal_block(cold);
+        self.switch_to_sealed(hot);
+        dump
+    }
+
+    /// Checks the request flag. Control goes on behind the check.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn check_loop(&mut self) -> Block {
+        let (cold, hot) = (self.create_cold_block(), self.builder.create_block());
+        let request = self.load_context(types::I32, context_offset!(suspend_request));
+        self.ins().brif(request, cold, &[], hot, &[]);
+        self.switch_to_sealed(cold);
+        let dump = self.stop(hot, &[]);
+        self.switch_to_sealed(hot);
+        dump
+    }
+
+    /// Tests after a call whether the callee has written down its frame. Control goes on where it has not.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn check_unwinding(&mut self) -> Block {
+        let dump = self.create_cold_block();
+        let hot = self.builder.create_block();
+        self.branch_if_unwinding(dump, hot, &[]);
+        self.builder.seal_block(hot);
+        self.builder.seal_block(dump);
+        self.builder.switch_to_block(hot);
+        dump
+    }
+
+    /// Stops if a suspension is requested; then or else goes to `again`. For cold code. Control is nowhere afterwards.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn stop_if_requested(&mut self, again: Block, args: &[Value]) -> Block {
+        let request = self.load_context(types::I32, context_offset!(suspend_request));
+        let args: Vec<_> = args.iter().map(|&value| BlockArg::from(value)).collect();
+        let stop = self.create_cold_block();
+        self.ins().brif(request, stop, &[], again, &args);
+        self.switch_to_sealed(stop);
+        self.stop(again, &args)
+    }
+
+    /// Calls rt to stop, and then goes to `again` or unwinds. Control is nowhere afterwards.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn stop(&mut self, again: Block, args: &[BlockArg]) -> Block {
+        self.call_rt(RtFunction::Safepoint, &[]);
+        let dump = self.create_cold_block();
+        self.branch_if_unwinding(dump, again, args);
+        self.builder.seal_block(dump);
+        dump
+    }
+
+    /// Writes down a frame, in the current block, and leaves the function.
+    pub(super) fn dump(&mut self, offset: u64, locals: &[Slot], operands: &[Slot]) {
+        let flags = self.access.frames;
+        let frame = self.load_context(ADDRESS, context_offset!(dump_next));
+        // Function index and code offset come first.
+        let mut size = 8;
+        for &(value, ty) in locals.iter().chain(operands) {
+            self.ins().store(flags, value, frame, size);
+            size += ty.slot_size() as i32;
+        }
+        let offset = self.ins().iconst(types::I32, offset as i64);
+        let end = self.ins().iadd_imm_s(frame, i64::from(size));
+        let leave = match self.leave {
+            Some(leave) => leave,
+            None => {
+                let leave = self.create_cold_block();
+                for ty in [ADDRESS, types::I32, ADDRESS] {
+                    self.builder.append_block_param(leave, ty);
+                }
+                *self.leave.insert(leave)
+            }
+        };
+        self.ins().jump(leave, &[frame.into(), offset.into(), end.into()]);
+    }
+
+    /// Emits what all dumps have in common. To be called when all code has been emitted.
+    pub(super) fn finish_dumps(&mut self, results: &[ValType]) {
+        let Some(leave) = self.leave else { return };
+        self.switch_to_sealed(leave);
+        let &[frame, offset, end] = self.builder.block_params(leave) else {
+            unreachable!("the block has been given three parameters")
+        };
+        let flags = self.access.frames;
+        let function = self.function;
+        let function = self.ins().iconst(types::I32, i64::from(function));
+        self.ins().store(flags, function, frame, 0);
+        self.ins().store(flags, offset, frame, 4);
+        self.store_context(end, context_offset!(dump_next));
+        let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
+        self.ins().return_(&zeros);
+    }
+
+    fn stack_is_low(&mut self) -> Value {
+        let sp = self.ins().get_stack_pointer(ADDRESS);
+        let limit = self.load_context(ADDRESS, context_offset!(stack_limit));
+        self.ins().icmp(IntCC::UnsignedLessThan, sp, limit)
+    }
+
+    fn branch_if_unwinding(&mut self, dump: Block, other: Block, args: &[BlockArg]) {
+        let unwinding = self.load_context(types::I32, context_offset!(unwinding));
+        self.ins().brif(unwinding, dump, &[], other, args);
+    }
+}

@@ -1,0 +1,103 @@
+//! Locals and globals.
+
+use super::function::{Translator, too_complex};
+use super::signature::value_type;
+use crate::error::{CompileError, ErrorKind};
+use crate::module;
+use crate::value::ValType;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_frontend::Variable;
+
+/// A function's locals.
+#[derive(Default)]
+pub(super) struct Locals {
+    locals: Vec<Local>,
+    /// How many more entries the front end's tables may get.
+    entries: usize,
+}
+
+struct Local {
+    variable: Variable,
+    ty: ValType,
+    /// Number of blocks that the front end's table of this variable has room for.
+    blocks: usize,
+}
+
+/// The front end has a table for each variable with an entry of 4 bytes for each block, up to the last in which the
+/// variable appears.
+const MAX_ENTRIES: usize = 1 << 29;
+
+impl Locals {
+    pub(super) fn ty(&self, local: u32) -> ValType {
+        self.locals[local as usize].ty
+    }
+}
+
+impl Translator<'_, '_> {
+    /// Declares all locals, which the validator knows. Parameters have the given values.
+    pub(super) fn declare_locals(&mut self, params: &[Value]) -> Result<(), CompileError> {
+        self.locals.entries = MAX_ENTRIES;
+        let mut zero: Option<(ValType, Value)> = None;
+        for index in 0..self.validator.len_locals() {
+            let ty = self.validator.get_local_type(index).and_then(module::value_type).ok_or_else(|| {
+                let message = format!("function {}: unsupported type of local {index}", self.emit.function);
+                CompileError::new(ErrorKind::Unsupported, self.offset, message)
+            })?;
+            let variable = self.emit.builder.declare_var(value_type(ty));
+            self.locals.locals.push(Local { variable, ty, blocks: 0 });
+            let value = match params.get(index as usize) {
+                Some(&param) => param,
+                None => match zero {
+                    Some((of, value)) if of == ty => value,
+                    _ => zero.insert((ty, self.emit.constant(ty, 0))).1,
+                },
+            };
+            self.emit.builder.def_var(variable, value);
+        }
+        Ok(())
+    }
+
+    pub(super) fn local(&mut self, local: u32) -> Result<Value, CompileError> {
+        let variable = self.variable(local)?;
+        Ok(self.emit.builder.use_var(variable))
+    }
+
+    pub(super) fn set_local(&mut self, local: u32, value: Value) -> Result<(), CompileError> {
+        let variable = self.variable(local)?;
+        self.emit.builder.def_var(variable, value);
+        Ok(())
+    }
+
+    fn variable(&mut self, local: u32) -> Result<Variable, CompileError> {
+        let blocks = self.emit.builder.func.dfg.num_blocks();
+        let local = &mut self.locals.locals[local as usize];
+        if let Some(more) = blocks.checked_sub(local.blocks) {
+            local.blocks = blocks;
+            self.locals.entries = self
+                .locals
+                .entries
+                .checked_sub(more)
+                .ok_or_else(|| too_complex(self.emit.function, self.offset))?;
+        }
+        Ok(local.variable)
+    }
+
+    pub(super) fn global_get(&mut self, global: u32) {
+        let info = self.env.layout.globals[global as usize];
+        let value = if info.mutable {
+            let (flags, context) = (self.emit.access.globals, self.emit.context);
+            self.emit.ins().load(value_type(info.ty), flags, context, -(info.distance as i32))
+        } else {
+            let bits = self.env.module.globals[global as usize].initial.bits();
+            self.emit.constant(info.ty, bits)
+        };
+        self.stack.push(value);
+    }
+
+    pub(super) fn global_set(&mut self, global: u32) {
+        let info = self.env.layout.globals[global as usize];
+        let value = self.pop();
+        let (flags, context) = (self.emit.access.globals, self.emit.context);
+        self.emit.ins().store(flags, value, context, -(info.distance as i32));
+    }
+}

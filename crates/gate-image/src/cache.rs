@@ -1,0 +1,188 @@
+//! Compiled modules on disk.
+
+use crate::entry_file::{self, Damage};
+use crate::error::ImageError;
+use crate::program::Program;
+use blake3::Hash;
+use gate_compiler::{CompileError, CompiledModule, ImportResolver, Options};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How old a file must be that somebody has begun to write, before it is taken for left behind.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+const TEMPORARY_PREFIX: &str = "tmp-";
+
+/// A directory of compiled modules.
+///
+/// An entry is named by a hash of the module, of the compiler's version, of the processor's features and of the
+/// options. It is written as a whole or not at all, and carries hashes of all that is in it: one that is damaged is compiled
+/// anew. Any number of processes may use a directory at the same time.
+///
+/// The directory must belong to the user, and nobody else may write to it: who can write to it chooses what
+/// programs' text is. It must also be used with one [`ImportResolver`] only, because the numbers of the host functions
+/// are in the text.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// Why a directory cannot be a cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// It cannot be made or looked at.
+    #[error("open cache directory {}: {source}", .dir.display())]
+    Open {
+        /// The directory.
+        dir: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// Somebody else could put text into it.
+    #[error("cache directory {} belongs to somebody else, or others may write to it", .dir.display())]
+    NotPrivate {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+/// Why a program could be neither found nor made.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The module was not accepted.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The host is at fault.
+    #[error(transparent)]
+    Host(#[from] ImageError),
+}
+
+/// Where a program has come from.
+#[derive(Debug)]
+pub enum CacheOutcome {
+    /// It was in the cache.
+    Hit,
+    /// It was compiled, and stored.
+    Compiled,
+    /// It was in the cache, but damaged; it was compiled again and stored.
+    Rebuilt(Damage),
+    /// It was compiled, but could not be stored.
+    NotStored(io::Error),
+}
+
+impl Cache {
+    /// Uses the directory, which is made if it does not exist. Only its last component is.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, CacheError> {
+        let dir = dir.into();
+        let metadata = match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => fs::metadata(&dir),
+        };
+        let metadata = metadata.map_err(|source| CacheError::Open { dir: dir.clone(), source })?;
+        if !metadata.is_dir() {
+            return Err(CacheError::Open { dir, source: io::ErrorKind::NotADirectory.into() });
+        }
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+            return Err(CacheError::NotPrivate { dir });
+        }
+        let cache = Self { dir };
+        cache.remove_abandoned();
+        Ok(cache)
+    }
+
+    /// Gets the program from the directory, or else compiles it and puts it there.
+    ///
+    /// That it cannot be read or stored is not an error, but told by the outcome.
+    pub fn load_or_compile(
+        &self,
+        wasm: &[u8],
+        options: &Options,
+        imports: &dyn ImportResolver,
+    ) -> Result<(Program, CacheOutcome), LoadError> {
+        let key = key(wasm, &gate_compiler::fingerprint(options)?);
+        self.load_or(&key, || gate_compiler::compile(wasm, options, imports))
+    }
+
+    fn load_or(
+        &self,
+        key: &Hash,
+        compile: impl FnOnce() -> Result<CompiledModule, CompileError>,
+    ) -> Result<(Program, CacheOutcome), LoadError> {
+        let path = self.dir.join(format!("{}.gate", key.to_hex()));
+        let damage = match load(&path, key) {
+            Ok(program) => return Ok((program?, CacheOutcome::Hit)),
+            Err(damage) => damage,
+        };
+        let module = compile()?;
+        let stored = self.store(&path, key, &module);
+        let program = Program::new(module)?;
+        Ok((
+            program,
+            match (stored, damage) {
+                (Err(e), _) => CacheOutcome::NotStored(e),
+                (Ok(()), Some(damage)) => CacheOutcome::Rebuilt(damage),
+                (Ok(()), None) => CacheOutcome::Compiled,
+            },
+        ))
+    }
+
+    /// Writes an entry under a name of its own, and then gives it the right name.
+    ///
+    /// What has not reached the disk when the power fails has a wrong hash, so that there is no need to wait for it.
+    fn store(&self, path: &Path, key: &Hash, module: &CompiledModule) -> io::Result<()> {
+        let contents = entry_file::encode(key, module).ok_or(io::ErrorKind::InvalidData)?;
+        let temporary = self.dir.join(format!("{TEMPORARY_PREFIX}{:032x}", rand::random::<u128>()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(&contents))
+            .and_then(|()| fs::rename(&temporary, path));
+        if written.is_err() {
+            // The first error is the one that tells something.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// Removes what writers have left which did not come to the end.
+    fn remove_abandoned(&self) {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let abandoned = || {
+                let modified = entry.metadata().ok()?.modified().ok()?;
+                let age = SystemTime::now().duration_since(modified).ok()?;
+                Some(age > ABANDONED)
+            };
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) && abandoned() == Some(true) {
+                // Somebody else may have been quicker.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Reads an entry. The error is what is wrong with it, or nothing if there is none.
+fn load(path: &Path, key: &Hash) -> Result<Result<Program, ImageError>, Option<Damage>> {
+    let mut file = File::open(path).map_err(|_| None)?;
+    let mut contents = Vec::new();
+    file.read_to_end(&mut contents).map_err(|_| None)?;
+    let entry = entry_file::decode(key, &contents)?;
+    match Program::with_encoded_maps(entry.text, entry.info, entry.maps.into()) {
+        Err(ImageError::Image { .. }) => Err(Some(Damage::Contents)),
+        result => Ok(result),
+    }
+}
+
+fn key(wasm: &[u8], fingerprint: &str) -> Hash {
+    let fingerprint = fingerprint.as_bytes();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(fingerprint.len() as u64).to_le_bytes());
+    hasher.update(fingerprint);
+    hasher.update(wasm);
+    hasher.finalize()
+}

@@ -1,0 +1,107 @@
+//! A compiled module as a file.
+//!
+//! ```text
+//! magic     8 bytes, with the version of this format
+//! key      32 bytes: what was compiled, by what, how
+//! sections  3 times: size (u64), BLAKE3 hash (32 bytes)      text, info, maps
+//! hash     32 bytes: BLAKE3 of everything above
+//! text, info, maps
+//! ```
+//!
+//! Numbers are little-endian. Info and maps are in the postcard format of the compiler's types; a different compiler has
+//! a different key, so that no type ever meets what another version of it has written.
+
+use blake3::Hash;
+use gate_compiler::{CompiledModule, ModuleInfo};
+
+const MAGIC: [u8; 8] = *b"gateimg1";
+
+const SECTIONS: usize = 3;
+const SECTION_SIZE: usize = 8 + 32;
+const HASHED_SIZE: usize = 8 + 32 + SECTIONS * SECTION_SIZE;
+const HEADER_SIZE: usize = HASHED_SIZE + 32;
+
+/// Contents of a file which is all right.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) text: &'a [u8],
+    pub(crate) info: ModuleInfo,
+    /// Not decoded yet.
+    pub(crate) maps: &'a [u8],
+}
+
+/// What is wrong with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It is not an entry of this format.
+    #[error("not a cache entry of this version")]
+    Format,
+    /// It is shorter or longer than it should be.
+    #[error("wrong size")]
+    Size,
+    /// Some of it is not what was written.
+    #[error("wrong hash")]
+    Hash,
+    /// It is an entry for something else.
+    #[error("wrong key")]
+    Key,
+    /// It was written as it is, but makes no sense.
+    #[error("contents cannot be decoded")]
+    Contents,
+}
+
+/// Puts a file together. `None` if the module cannot be encoded.
+pub(crate) fn encode(key: &Hash, module: &CompiledModule) -> Option<Vec<u8>> {
+    let info = postcard::to_stdvec(&module.info).ok()?;
+    let maps = postcard::to_stdvec(&module.maps).ok()?;
+    let sections: [&[u8]; SECTIONS] = [&module.text, &info, &maps];
+
+    let mut file = Vec::with_capacity(HEADER_SIZE + sections.iter().map(|s| s.len()).sum::<usize>());
+    file.extend_from_slice(&MAGIC);
+    file.extend_from_slice(key.as_bytes());
+    for section in sections {
+        file.extend_from_slice(&(section.len() as u64).to_le_bytes());
+        file.extend_from_slice(blake3::hash(section).as_bytes());
+    }
+    let hash = blake3::hash(&file);
+    file.extend_from_slice(hash.as_bytes());
+    for section in sections {
+        file.extend_from_slice(section);
+    }
+    Some(file)
+}
+
+/// Takes a file apart, if all of it is what was written for the key.
+pub(crate) fn decode<'a>(key: &Hash, file: &'a [u8]) -> Result<Entry<'a>, Damage> {
+    let (hashed, rest) = file.split_at_checked(HASHED_SIZE).ok_or(Damage::Size)?;
+    let (hash, mut body) = rest.split_first_chunk::<32>().ok_or(Damage::Size)?;
+    let (magic, fields) = hashed.split_first_chunk::<8>().ok_or(Damage::Size)?;
+    if *magic != MAGIC {
+        return Err(Damage::Format);
+    }
+    if blake3::hash(hashed) != Hash::from_bytes(*hash) {
+        return Err(Damage::Hash);
+    }
+    let (entry_key, mut fields) = fields.split_first_chunk::<32>().ok_or(Damage::Size)?;
+    if Hash::from_bytes(*entry_key) != *key {
+        return Err(Damage::Key);
+    }
+    let mut section = || {
+        let (size, rest) = fields.split_first_chunk::<8>().ok_or(Damage::Size)?;
+        let (hash, rest) = rest.split_first_chunk::<32>().ok_or(Damage::Size)?;
+        fields = rest;
+        let size = usize::try_from(u64::from_le_bytes(*size)).map_err(|_| Damage::Size)?;
+        let (section, rest) = body.split_at_checked(size).ok_or(Damage::Size)?;
+        body = rest;
+        match blake3::hash(section) == Hash::from_bytes(*hash) {
+            true => Ok(section),
+            false => Err(Damage::Hash),
+        }
+    };
+    let (text, info, maps) = (section()?, section()?, section()?);
+    if !body.is_empty() {
+        return Err(Damage::Size);
+    }
+    let info = postcard::from_bytes(info).map_err(|_| Damage::Contents)?;
+    Ok(Entry { text, info, maps })
+}

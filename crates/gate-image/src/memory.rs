@@ -1,0 +1,80 @@
+//! Linear memory as host functions see it.
+
+use crate::state::State;
+use std::io;
+use std::sync::Arc;
+
+/// A linear memory of an instance, running or not.
+///
+/// Reading and writing copies. Bounds are those of the moment. While the program runs it may change the contents at the same
+/// time, if it does what compiled code never does; so nothing that was read may be trusted to stay the same.
+#[derive(Clone, Debug)]
+pub struct GuestMemory {
+    place: Option<(Arc<State>, usize)>,
+}
+
+/// Why guest memory could not be accessed.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The program gave an address or a length that is beyond its memory.
+    #[error("{len} bytes at {addr:#x} are outside the memory of {size} bytes")]
+    OutOfBounds {
+        /// Address of the first byte.
+        addr: u64,
+        /// Number of bytes.
+        len: u64,
+        /// Size of the memory in bytes.
+        size: u64,
+    },
+    /// The state file could not be accessed.
+    #[error("access guest memory: {0}")]
+    Host(#[from] io::Error),
+}
+
+impl GuestMemory {
+    /// A memory of size zero, for a program which has none.
+    pub const fn empty() -> Self {
+        Self { place: None }
+    }
+
+    pub(crate) fn new(state: &Arc<State>, index: usize) -> Option<Self> {
+        (index < state.memories.len()).then(|| Self { place: Some((Arc::clone(state), index)) })
+    }
+
+    /// Current size in bytes.
+    pub fn size(&self) -> io::Result<u64> {
+        match &self.place {
+            Some((state, index)) => Ok(state.memory_size(*index)?),
+            None => Ok(0),
+        }
+    }
+
+    /// Copies from the memory. Nothing is copied if it is not all within bounds.
+    pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some((state, offset)) = self.locate(addr, buf.len() as u64)? {
+            state.read(offset, buf).map_err(io::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// Copies to the memory. Nothing is copied if it is not all within bounds.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        if let Some((state, offset)) = self.locate(addr, bytes.len() as u64)? {
+            state.write(offset, bytes).map_err(io::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that so many bytes can be read and written.
+    pub fn check(&self, addr: u64, len: u64) -> Result<(), MemoryError> {
+        self.locate(addr, len).map(drop)
+    }
+
+    fn locate(&self, addr: u64, len: u64) -> Result<Option<(&State, u64)>, MemoryError> {
+        let size = self.size()?;
+        if addr.checked_add(len).is_none_or(|end| end > size) {
+            return Err(MemoryError::OutOfBounds { addr, len, size });
+        }
+        Ok(self.place.as_ref().map(|(state, index)| (&**state, state.memories[*index].offset + addr)))
+    }
+}

@@ -1,0 +1,252 @@
+//! Which module's item an import means.
+
+use crate::script::{Module, Script};
+use std::collections::HashMap;
+use wasmparser::{
+    ExternalKind, FuncType, GlobalType, MemoryType, Parser, Payload, TableType, TypeRef, Validator,
+    WasmFeatures,
+};
+
+/// What a module imports, exports and defines.
+#[derive(Debug, Default)]
+pub(crate) struct Interface {
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: HashMap<String, (Kind, u32)>,
+    /// Types of the items of each kind, imported ones first.
+    types: [Vec<ItemType>; Kind::COUNT],
+}
+
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) module: String,
+    pub(crate) name: String,
+    pub(crate) ty: ItemType,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Function,
+    Table,
+    Memory,
+    Global,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ItemType {
+    Function(FuncType),
+    Table(TableType),
+    Memory(MemoryType),
+    Global(GlobalType),
+}
+
+/// An item where it is defined: the module, and its index among all of the module's items of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Item {
+    pub(crate) module: usize,
+    pub(crate) kind: Kind,
+    pub(crate) index: u32,
+}
+
+/// Why a module cannot be linked, in the words of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkError {
+    Unknown,
+    Incompatible,
+}
+
+impl LinkError {
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown import",
+            Self::Incompatible => "incompatible import type",
+        }
+    }
+}
+
+/// Whether the least size that an import asks for counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sizes {
+    /// It is compared with the declared size.
+    Declared,
+    /// It is left to the program to find out, which may have grown the memory or table.
+    Current,
+}
+
+/// The modules of a script and what each one's imports mean.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    pub(crate) interfaces: Vec<Interface>,
+    pub(crate) imports: Vec<Vec<Item>>,
+}
+
+impl Links {
+    /// Links the modules that a script instantiates.
+    ///
+    /// Fails with the module that cannot be linked.
+    pub(crate) fn new(script: &Script) -> Result<Self, (usize, String)> {
+        let mut links = Self::default();
+        for (number, module) in script.modules.iter().enumerate() {
+            let interface = Interface::parse(&module.wasm).map_err(|error| (number, error.to_string()))?;
+            let imports = links
+                .resolve(&interface, module, Sizes::Current)
+                .map_err(|error| (number, error.message().to_owned()))?;
+            links.interfaces.push(interface);
+            links.imports.push(imports);
+        }
+        Ok(links)
+    }
+
+    /// Finds what a module's imports mean.
+    pub(crate) fn resolve(
+        &self,
+        interface: &Interface,
+        module: &Module,
+        sizes: Sizes,
+    ) -> Result<Vec<Item>, LinkError> {
+        let resolve = |import: &Import| {
+            let number = *module.registry.get(&import.module).ok_or(LinkError::Unknown)?;
+            let (kind, index) =
+                *self.interfaces[number].exports.get(&import.name).ok_or(LinkError::Unknown)?;
+            let item = self.definition(number, kind, index);
+            match matches(self.item_type(item), &import.ty, sizes) {
+                true => Ok(item),
+                false => Err(LinkError::Incompatible),
+            }
+        };
+        interface.imports.iter().map(resolve).collect()
+    }
+
+    /// Where the item is defined that has this index in this module.
+    pub(crate) fn definition(&self, module: usize, kind: Kind, index: u32) -> Item {
+        let imported = self.imports[module].iter().filter(|item| item.kind == kind).nth(index as usize);
+        imported.copied().unwrap_or(Item { module, kind, index })
+    }
+
+    pub(crate) fn item_type(&self, item: Item) -> &ItemType {
+        &self.interfaces[item.module].types[item.kind as usize][item.index as usize]
+    }
+
+    /// Number of a module's items of a kind, imported ones included.
+    pub(crate) fn count(&self, module: usize, kind: Kind) -> u32 {
+        self.interfaces[module].types[kind as usize].len() as u32
+    }
+}
+
+impl Interface {
+    /// Validates a module as WebAssembly 2.0 with extended constant expressions, and takes its interface.
+    pub(crate) fn parse(wasm: &[u8]) -> wasmparser::Result<Self> {
+        Validator::new_with_features(features()).validate_all(wasm)?;
+        let mut interface = Self::default();
+        let mut types = Vec::new();
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::TypeSection(section) => {
+                    types = section.into_iter_err_on_gc_types().collect::<Result<_, _>>()?;
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import?;
+                        let ty = ItemType::of_import(import.ty, &types);
+                        interface.types[ty.kind() as usize].push(ty.clone());
+                        let (module, name) = (import.module.to_owned(), import.name.to_owned());
+                        interface.imports.push(Import { module, name, ty });
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    for ty in section {
+                        interface.define(ItemType::Function(types[ty? as usize].clone()));
+                    }
+                }
+                Payload::TableSection(section) => {
+                    for table in section {
+                        interface.define(ItemType::Table(table?.ty));
+                    }
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        interface.define(ItemType::Memory(memory?));
+                    }
+                }
+                Payload::GlobalSection(section) => {
+                    for global in section {
+                        interface.define(ItemType::Global(global?.ty));
+                    }
+                }
+                Payload::ExportSection(section) => {
+                    for export in section {
+                        let export = export?;
+                        let kind = Kind::of_export(export.kind);
+                        interface.exports.insert(export.name.to_owned(), (kind, export.index));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(interface)
+    }
+
+    fn define(&mut self, ty: ItemType) {
+        self.types[ty.kind() as usize].push(ty);
+    }
+}
+
+impl Kind {
+    const COUNT: usize = 4;
+
+    fn of_export(kind: ExternalKind) -> Self {
+        match kind {
+            ExternalKind::Func => Self::Function,
+            ExternalKind::Table => Self::Table,
+            ExternalKind::Memory => Self::Memory,
+            ExternalKind::Global => Self::Global,
+            other => unreachable!("{other:?} is not of WebAssembly 2.0"),
+        }
+    }
+}
+
+impl ItemType {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Function(_) => Kind::Function,
+            Self::Table(_) => Kind::Table,
+            Self::Memory(_) => Kind::Memory,
+            Self::Global(_) => Kind::Global,
+        }
+    }
+
+    fn of_import(ty: TypeRef, types: &[FuncType]) -> Self {
+        match ty {
+            TypeRef::Func(index) => Self::Function(types[index as usize].clone()),
+            TypeRef::Table(ty) => Self::Table(ty),
+            TypeRef::Memory(ty) => Self::Memory(ty),
+            TypeRef::Global(ty) => Self::Global(ty),
+            other => unreachable!("{other:?} is not of WebAssembly 2.0"),
+        }
+    }
+}
+
+/// The features which modules of the suite may use.
+pub(crate) fn features() -> WasmFeatures {
+    WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST
+}
+
+/// Whether an import of type `import` may mean an item of type `item`.
+fn matches(item: &ItemType, import: &ItemType, sizes: Sizes) -> bool {
+    let limits = |(item_min, item_max): (u64, Option<u64>), (min, max): (u64, Option<u64>)| {
+        let enough = sizes == Sizes::Current || item_min >= min;
+        let bounded = max.is_none_or(|max| item_max.is_some_and(|item_max| item_max <= max));
+        enough && bounded
+    };
+    match (item, import) {
+        (ItemType::Function(item), ItemType::Function(import)) => item == import,
+        (ItemType::Global(item), ItemType::Global(import)) => item == import,
+        (ItemType::Table(item), ItemType::Table(import)) => {
+            item.element_type == import.element_type
+                && limits((item.initial, item.maximum), (import.initial, import.maximum))
+        }
+        (ItemType::Memory(item), ItemType::Memory(import)) => {
+            limits((item.initial, item.maximum), (import.initial, import.maximum))
+        }
+        _ => false,
+    }
+}

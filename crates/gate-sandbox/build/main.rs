@@ -1,0 +1,52 @@
+//! Builds the static programs that the library embeds.
+//!
+//! The compiler is run directly, not through a nested cargo: these are four small crates without dependencies, and
+//! what the user has configured for the host's build (flags, wrappers, coverage) must not reach them.
+
+mod compile;
+mod elf;
+mod filter;
+mod image;
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Page size of the target.
+const PAGE_SIZE: usize = 4096;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let target = env::var("TARGET")?;
+    if target != "x86_64-unknown-linux-gnu" {
+        return Err(format!("the sandbox programs cannot be built for {target} yet").into());
+    }
+
+    let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("programs");
+    let wire = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../gate-wire/src");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    for dir in [Path::new("build"), &source, &wire] {
+        println!("cargo::rerun-if-changed={}", dir.display());
+    }
+
+    let filter = out.join("filter.rs");
+    fs::write(&filter, filter::source()?)?;
+
+    let compiler = compile::Compiler::new(target, source.join("image.ld"), out.clone())?;
+    compiler.library("gate_wire", &wire.join("lib.rs"))?;
+    compiler.library("sys", &source.join("sys/lib.rs"))?;
+
+    let filter = filter.to_str().ok_or("the output directory's path is not UTF-8")?;
+    let rt = compiler.program("rt", &source.join("rt/main.rs"), 0, &[("GATE_FILTER", filter)])?;
+    let rt = image::pad(image::extract("rt", &fs::read(rt)?)?, PAGE_SIZE);
+    fs::write(out.join("rt.bin"), &rt)?;
+
+    let rt_size = rt.len().to_string();
+    for (name, variables) in [("loader", [("GATE_RT_SIZE", rt_size.as_str())].as_slice()), ("executor", &[])] {
+        let main = source.join(name).join("main.rs");
+        let linked = compiler.program(name, &main, elf::HEADER_SIZE, variables)?;
+        let image = image::extract(name, &fs::read(linked)?)?;
+        fs::write(out.join(format!("{name}.elf")), elf::wrap(&image))?;
+    }
+    Ok(())
+}

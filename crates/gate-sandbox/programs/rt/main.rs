@@ -1,0 +1,31 @@
+//! rt: the native functions that compiled code calls.
+//!
+//! This is the only code of Gate's that shares a process with a running program. It consists of one read-only image,
+//! keeps what it knows in the context and in [`data`], and trusts nothing that it reads there more than
+//! the program itself: what it can do wrong, the program can do as well.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`start`] | from the loader to the program, and back when it returns |
+//! | [`functions`] | the functions' entry points, and the safepoint |
+//! | [`bulk`] | linear memories and tables |
+//! | [`host_call`] | calls to the host, and the few that need no host |
+//! | [`clock`] | clocks |
+//! | [`signals`] | faults and suspension requests |
+//! | [`filter`] | the system calls that remain |
+//! | [`context`] | the context and how a program ends |
+//! | [`data`] | what handlers need to find the context |
+
+#![no_std]
+#![no_main]
+
+mod bulk;
+mod clock;
+mod context;
+mod copy;
+mod data;
+mod filter;
+mod functions;
+mod host_call;
+mod signals;
+mod start;

@@ -1,0 +1,24 @@
+//! System calls for the static programs, without a C library.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`raw`] | the system call instruction, the memory functions that the compiler calls, and the panic handler |
+//! | [`number`] | numbers and flags of the kernel's interface |
+//! | [`fd`] | descriptors: sockets, event queue, polling |
+//! | [`process`] | attributes, limits and signals of processes |
+//! | [`memory`] | mappings |
+
+#![no_std]
+
+pub mod fd;
+pub mod memory;
+pub mod number;
+pub mod process;
+pub mod raw;
+
+/// A system call's error number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub u32);
+
+/// What a system call gives.
+pub type Result<T> = core::result::Result<T, Errno>;

@@ -1,0 +1,102 @@
+//! From a request to a reply.
+
+use crate::abi::Rights;
+use crate::errno::Errno;
+use crate::memory::{Guest, LinearMemory};
+use crate::{Failure, HostError, WasiCtx};
+use gate_wire::call::{CallReply, CallRequest};
+use gate_wire::trap::TrapId;
+use gate_wire::wasi::WasiFunction;
+
+impl WasiCtx {
+    /// Does what a program asks for.
+    ///
+    /// The future can be dropped at any time: either the call has had no effect on streams and descriptors, or it is
+    /// complete.
+    ///
+    /// # Errors
+    ///
+    /// Only if the host is at fault. What the program does wrong is part of the reply.
+    pub async fn call(
+        &mut self,
+        request: &CallRequest,
+        memory: &dyn LinearMemory,
+    ) -> Result<CallReply, HostError> {
+        let Some(function) = WasiFunction::from_number(request.func) else {
+            return Ok(violation());
+        };
+        let guest = Guest::new(memory)?;
+        match self.dispatch(function, request, guest).await {
+            Ok(()) => Ok(returned(Errno::Success)),
+            Err(Failure::Errno(errno)) => Ok(returned(errno)),
+            Err(Failure::Raised) => Ok(CallReply::Trap(TrapId::AbiDeficiency as u32)),
+            Err(Failure::Violation) => Ok(violation()),
+            Err(Failure::Host(err)) => Err(err),
+        }
+    }
+
+    async fn dispatch(
+        &mut self,
+        f: WasiFunction,
+        request: &CallRequest,
+        guest: Guest<'_>,
+    ) -> Result<(), Failure> {
+        use WasiFunction as F;
+        let long = request.args;
+        // Compiled code extends 32-bit arguments with zeros; what a hostile process puts there is cut off.
+        let a = long.map(|arg| arg as u32);
+        match f {
+            F::ArgsGet => self.args.store(guest, a[0], a[1]),
+            F::ArgsSizesGet => self.args.sizes(guest, a[0], a[1]),
+            F::EnvironGet => self.environ.store(guest, a[0], a[1]),
+            F::EnvironSizesGet => self.environ.sizes(guest, a[0], a[1]),
+            F::ClockResGet => self.clock_res_get(guest, a[0], a[1]),
+            F::ClockTimeGet => self.clock_time_get(guest, a[0], a[2]),
+            F::FdAdvise | F::FdAllocate | F::FdSeek | F::FdTell => self.fd_seek(a[0]),
+            F::FdClose => self.fd_close(a[0]).await,
+            F::FdDatasync => self.fd_sync(a[0], Rights::FD_DATASYNC).await,
+            F::FdFdstatGet => self.fd_fdstat_get(guest, a[0], a[1]),
+            F::FdFdstatSetFlags => self.fd_fdstat_set_flags(a[0], a[1]),
+            F::FdFdstatSetRights => self.fd_fdstat_set_rights(a[0], long[1], long[2]),
+            F::FdFilestatGet => self.fd_filestat_get(guest, a[0], a[1]),
+            F::FdFilestatSetSize | F::FdFilestatSetTimes => self.fd_filestat_set(a[0]),
+            F::FdPread => self.fd_positioned(a[0], Rights::FD_READ),
+            // No descriptor is a directory that was opened in advance; C libraries look for them until this error.
+            F::FdPrestatGet | F::FdPrestatDirName => Err(Errno::BadF.into()),
+            F::FdPwrite => self.fd_positioned(a[0], Rights::FD_WRITE),
+            F::FdRead => self.fd_read(guest, a[0], a[1], a[2], a[3]).await,
+            F::FdReaddir => self.not_a_directory(a[0]),
+            F::FdRenumber => self.fd_renumber(a[0], a[1]).await,
+            F::FdSync => self.fd_sync(a[0], Rights::FD_SYNC).await,
+            F::FdWrite => self.fd_write(guest, a[0], a[1], a[2], a[3]).await,
+            F::PathCreateDirectory
+            | F::PathFilestatGet
+            | F::PathFilestatSetTimes
+            | F::PathLink
+            | F::PathOpen
+            | F::PathReadlink
+            | F::PathRemoveDirectory
+            | F::PathRename
+            | F::PathUnlinkFile => self.not_a_directory(a[0]),
+            F::PathSymlink => self.not_a_directory(a[2]),
+            F::PollOneoff => self.poll_oneoff(guest, a[0], a[1], a[2], a[3]).await,
+            // The program's process ends itself.
+            F::ProcExit => Err(Failure::Violation),
+            F::ProcRaise => self.proc_raise(a[0]),
+            F::SchedYield => {
+                tokio::task::yield_now().await;
+                Ok(())
+            }
+            F::RandomGet => self.random_get(guest, a[0], a[1]).await,
+            F::SockAccept | F::SockRecv | F::SockSend | F::SockShutdown => self.not_a_socket(a[0]),
+        }
+    }
+}
+
+fn returned(errno: Errno) -> CallReply {
+    CallReply::Return(errno as u64)
+}
+
+fn violation() -> CallReply {
+    CallReply::Trap(TrapId::AbiViolation as u32)
+}

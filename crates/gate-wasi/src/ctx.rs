@@ -1,0 +1,275 @@
+//! What a program has.
+
+use crate::clock::{Clocks, Timers};
+use crate::descriptors::{Descriptor, Descriptors};
+use crate::process::{Signal, Strings};
+use crate::stdio::{Direction, HostStream};
+use crate::stream::{Input, Object, Output};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Source of random bytes.
+pub(crate) type Random = Box<dyn FnMut(&mut [u8]) -> io::Result<()> + Send>;
+
+/// A program's view of the world through WASI: arguments, environment, descriptors, clocks, randomness.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), gate_wasi::BuildError> {
+/// let ctx = gate_wasi::WasiCtx::builder()
+///     .args(["hello", "--loud"])
+///     .env("LANG", "C")
+///     .inherit_stdout()
+///     .build()?;
+/// # drop(ctx); Ok(()) }
+/// ```
+pub struct WasiCtx {
+    pub(crate) args: Strings,
+    pub(crate) environ: Strings,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) clocks: Clocks,
+    pub(crate) timers: Timers,
+    pub(crate) random: Random,
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) closed_pipe: bool,
+    pub(crate) raised: Option<Signal>,
+}
+
+impl WasiCtx {
+    /// Begins with a program that has no arguments and no environment, reads nothing, and whose output is discarded.
+    pub fn builder() -> Builder {
+        Builder {
+            args: Vec::new(),
+            environ: Vec::new(),
+            streams: [Stream::None, Stream::None, Stream::None],
+            resolution: Duration::from_nanos(1),
+            random: Box::new(system_random),
+        }
+    }
+
+    /// Sets what the program's monotonic clock shows now, in nanoseconds. Without, it was zero when this was built.
+    ///
+    /// The program's process has a clock of its own, which this should be in step with, or a little behind: what the
+    /// program waits for comes late rather than early. So to be called when the program has been started.
+    pub fn set_monotonic_time(&mut self, time: u64) {
+        self.clocks.set_monotonic_time(time);
+    }
+
+    /// Whether the program has written to a stream whose other end is closed.
+    ///
+    /// The program got an error number for it, where a native one would have been killed by `SIGPIPE`.
+    pub fn closed_pipe(&self) -> bool {
+        self.closed_pipe
+    }
+
+    /// The signal by which the program has killed itself. The trap for it says only that there are no signals here.
+    pub fn raised(&self) -> Option<Signal> {
+        self.raised
+    }
+}
+
+impl fmt::Debug for WasiCtx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasiCtx").field("descriptors", &self.descriptors).finish_non_exhaustive()
+    }
+}
+
+/// Puts a [`WasiCtx`] together.
+pub struct Builder {
+    args: Vec<Vec<u8>>,
+    environ: Vec<(Vec<u8>, Vec<u8>)>,
+    streams: [Stream; 3],
+    resolution: Duration,
+    random: Random,
+}
+
+enum Stream {
+    None,
+    Inherited,
+    Host(OwnedFd),
+    Object(Object),
+}
+
+/// Why a [`WasiCtx`] cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Programs would see only the part before it.
+    #[error("argument {0:?} contains a NUL byte")]
+    ArgumentWithNul(String),
+    /// Neither names nor values contain NUL, and names are neither empty nor contain `=`.
+    #[error("environment variable {0:?} is invalid")]
+    InvalidVariable(String),
+    /// More than fits in a 32-bit address space.
+    #[error("arguments or environment are too large")]
+    TooLarge,
+    /// The stream that was to be inherited cannot be used.
+    #[error("{name} cannot be used: {source}")]
+    Stream {
+        /// Which stream.
+        name: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Builder {
+    /// Appends arguments. The first one of all is the name of the program.
+    pub fn args<T: Into<Vec<u8>>>(mut self, args: impl IntoIterator<Item = T>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an environment variable, in place of one of the same name.
+    pub fn env(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
+        let name = name.as_ref();
+        self.environ.retain(|(old, _)| old != name);
+        self.environ.push((name.to_vec(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// Lets the program read from `reader`.
+    pub fn stdin(self, reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        self.stream(0, Stream::Object(Object::Input(Input::reader(reader))))
+    }
+
+    /// Lets the program write to `writer`. If it keeps something back, call [`WasiCtx::flush`] at the end.
+    pub fn stdout(self, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        self.stream(1, Stream::Object(Object::Output(Output::writer(writer))))
+    }
+
+    /// Lets the program write its diagnostics to `writer`. See [`Builder::stdout`].
+    pub fn stderr(self, writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        self.stream(2, Stream::Object(Object::Output(Output::writer(writer))))
+    }
+
+    /// Lets the program read this process's standard input.
+    pub fn inherit_stdin(self) -> Self {
+        self.stream(0, Stream::Inherited)
+    }
+
+    /// Lets the program write to this process's standard output.
+    pub fn inherit_stdout(self) -> Self {
+        self.stream(1, Stream::Inherited)
+    }
+
+    /// Lets the program write to this process's standard error.
+    pub fn inherit_stderr(self) -> Self {
+        self.stream(2, Stream::Inherited)
+    }
+
+    /// Lets the program read from a file, pipe, terminal or socket. Its open file is left as it is: others
+    /// who share it, such as a shell, will not find it in non-blocking mode.
+    pub fn stdin_fd(self, fd: OwnedFd) -> Self {
+        self.stream(0, Stream::Host(fd))
+    }
+
+    /// Lets the program write to a file, pipe, terminal or socket. See [`Builder::stdin_fd`].
+    pub fn stdout_fd(self, fd: OwnedFd) -> Self {
+        self.stream(1, Stream::Host(fd))
+    }
+
+    /// Lets the program write its diagnostics to a file, pipe, terminal or socket. See [`Builder::stdin_fd`].
+    pub fn stderr_fd(self, fd: OwnedFd) -> Self {
+        self.stream(2, Stream::Host(fd))
+    }
+
+    /// Resolution of the clocks: what a program learns about the time is a multiple of it.
+    pub fn clock_resolution(mut self, resolution: Duration) -> Self {
+        self.resolution = resolution;
+        self
+    }
+
+    /// Where random bytes come from, in place of the operating system.
+    pub fn random(mut self, fill: impl FnMut(&mut [u8]) -> io::Result<()> + Send + 'static) -> Self {
+        self.random = Box::new(fill);
+        self
+    }
+
+    /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited.
+    pub fn build(self) -> Result<WasiCtx, BuildError> {
+        for arg in &self.args {
+            if arg.contains(&0) {
+                return Err(BuildError::ArgumentWithNul(String::from_utf8_lossy(arg).into()));
+            }
+        }
+        let mut environ = Vec::with_capacity(self.environ.len());
+        for (name, value) in &self.environ {
+            if name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.contains(&0) {
+                return Err(BuildError::InvalidVariable(String::from_utf8_lossy(name).into()));
+            }
+            environ.push([name, &b"="[..], value].concat());
+        }
+        let mut descriptors = Descriptors::default();
+        for (number, stream) in self.streams.into_iter().enumerate() {
+            let object = open(number, stream)?;
+            // A new table has room for three.
+            let _ = descriptors.insert(Descriptor::new(object));
+        }
+        Ok(WasiCtx {
+            args: Strings::new(&self.args).ok_or(BuildError::TooLarge)?,
+            environ: Strings::new(&environ).ok_or(BuildError::TooLarge)?,
+            descriptors,
+            clocks: Clocks::new(self.resolution),
+            timers: Timers::default(),
+            random: self.random,
+            scratch: Vec::new(),
+            closed_pipe: false,
+            raised: None,
+        })
+    }
+
+    fn stream(mut self, number: usize, stream: Stream) -> Self {
+        self.streams[number] = stream;
+        self
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Arguments and environment may be secrets.
+        f.debug_struct("Builder").field("resolution", &self.resolution).finish_non_exhaustive()
+    }
+}
+
+fn open(number: usize, stream: Stream) -> Result<Object, BuildError> {
+    let (name, direction) = match number {
+        0 => ("standard input", Direction::In),
+        1 => ("standard output", Direction::Out),
+        _ => ("standard error", Direction::Out),
+    };
+    let fd = match (stream, direction) {
+        (Stream::Object(object), _) => return Ok(object),
+        (Stream::None, Direction::In) => return Ok(Object::Input(Input::reader(tokio::io::empty()))),
+        (Stream::None, Direction::Out) => return Ok(Object::Output(Output::writer(tokio::io::sink()))),
+        (Stream::Inherited, _) => duplicate(number),
+        (Stream::Host(fd), _) => Ok(fd),
+    };
+    let stream = fd
+        .and_then(|fd| HostStream::new(fd, direction))
+        .map_err(|source| BuildError::Stream { name, source })?;
+    Ok(match direction {
+        Direction::In => Object::Input(Input::Host(stream)),
+        Direction::Out => Object::Output(Output::Host(stream)),
+    })
+}
+
+fn duplicate(number: usize) -> io::Result<OwnedFd> {
+    match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        _ => io::stderr().as_fd().try_clone_to_owned(),
+    }
+}
+
+fn system_random(mut buf: &mut [u8]) -> io::Result<()> {
+    while !buf.is_empty() {
+        match rustix::rand::getrandom(&mut *buf, rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => buf = &mut buf[n..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+    Ok(())
+}

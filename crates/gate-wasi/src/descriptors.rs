@@ -1,0 +1,114 @@
+//! The program's table of file descriptors.
+//!
+//! It is kept on the host's side: the program's process has none of the descriptors itself.
+
+use crate::abi::{FileType, Rights, fdflags};
+use crate::errno::Errno;
+use crate::stream::{Input, Object, Output};
+
+/// Largest number of open descriptors.
+const MAX_DESCRIPTORS: usize = 1024;
+
+/// Open descriptors, by number.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptors {
+    entries: Vec<Option<Descriptor>>,
+}
+
+/// An open descriptor.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) object: Object,
+    pub(crate) rights: Rights,
+    pub(crate) inheriting: Rights,
+    pub(crate) flags: u16,
+}
+
+impl Descriptor {
+    pub(crate) fn new(object: Object) -> Self {
+        let mut rights = Rights::FD_FDSTAT_SET_FLAGS
+            .union(Rights::FD_DATASYNC)
+            .union(Rights::FD_SYNC)
+            .union(Rights::FD_FILESTAT_GET)
+            .union(Rights::POLL_FD_READWRITE)
+            .union(match object {
+                Object::Input(_) => Rights::FD_READ,
+                Object::Output(_) => Rights::FD_WRITE,
+            });
+        // C libraries take a character device for a terminal if it lacks the rights to seek.
+        if object.file_type() == FileType::CharacterDevice && !object.is_terminal() {
+            rights = rights.union(Rights::FD_SEEK).union(Rights::FD_TELL);
+        }
+        Self { object, rights, inheriting: Rights::NONE, flags: 0 }
+    }
+
+    /// Whether operations fail rather than wait.
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.flags & fdflags::NONBLOCK != 0
+    }
+
+    pub(crate) fn require(&self, rights: Rights) -> Result<(), Errno> {
+        if self.rights.contains(rights) { Ok(()) } else { Err(Errno::NotCapable) }
+    }
+
+    /// The object as something to read from: `EBADF` if it is something else.
+    pub(crate) fn input(&mut self, right: Rights) -> Result<&mut Input, Errno> {
+        match &mut self.object {
+            Object::Input(input) if self.rights.contains(right) => Ok(input),
+            Object::Input(_) => Err(Errno::NotCapable),
+            Object::Output(_) => Err(Errno::BadF),
+        }
+    }
+
+    /// The object as something to write to: `EBADF` if it is something else.
+    pub(crate) fn output(&mut self, right: Rights) -> Result<&mut Output, Errno> {
+        match &mut self.object {
+            Object::Output(output) if self.rights.contains(right) => Ok(output),
+            Object::Output(_) => Err(Errno::NotCapable),
+            Object::Input(_) => Err(Errno::BadF),
+        }
+    }
+}
+
+impl Descriptors {
+    /// Adds a descriptor with the lowest number that is free.
+    pub(crate) fn insert(&mut self, descriptor: Descriptor) -> Result<u32, Errno> {
+        let free = self.entries.iter().position(Option::is_none).unwrap_or(self.entries.len());
+        if free == MAX_DESCRIPTORS {
+            return Err(Errno::MFile);
+        }
+        if free == self.entries.len() {
+            self.entries.push(None);
+        }
+        self.entries[free] = Some(descriptor);
+        Ok(free as u32)
+    }
+
+    /// Closes a descriptor.
+    pub(crate) fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
+        self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::BadF)
+    }
+
+    /// Moves a descriptor in place of another one, which must be open too. Returns the one that was replaced.
+    pub(crate) fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Descriptor>, Errno> {
+        self.get(to)?;
+        self.get(from)?;
+        if from == to {
+            return Ok(None);
+        }
+        let moved = self.entries[from as usize].take();
+        Ok(std::mem::replace(&mut self.entries[to as usize], moved))
+    }
+
+    pub(crate) fn get_mut(&mut self, fd: u32) -> Result<&mut Descriptor, Errno> {
+        self.entries.get_mut(fd as usize).and_then(Option::as_mut).ok_or(Errno::BadF)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Descriptor> {
+        self.entries.iter_mut().flatten()
+    }
+
+    pub(crate) fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {
+        self.entries.get(fd as usize).and_then(Option::as_ref).ok_or(Errno::BadF)
+    }
+}

@@ -1,0 +1,36 @@
+//! How the runtime's programs reach their [`WasiCtx`].
+
+use crate::{AccessError, LinearMemory, WasiCtx};
+use gate_image::{GuestMemory, MemoryError};
+use gate_runtime::{HostFault, HostFunctions};
+use gate_wire::call::{CallReply, CallRequest};
+use std::io;
+
+impl LinearMemory for GuestMemory {
+    fn size(&self) -> io::Result<u64> {
+        GuestMemory::size(self)
+    }
+
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), AccessError> {
+        Ok(GuestMemory::read(self, addr, buf)?)
+    }
+
+    fn write(&self, addr: u64, data: &[u8]) -> Result<(), AccessError> {
+        Ok(GuestMemory::write(self, addr, data)?)
+    }
+}
+
+impl From<MemoryError> for AccessError {
+    fn from(err: MemoryError) -> Self {
+        match err {
+            MemoryError::OutOfBounds { .. } => Self::OutOfBounds,
+            MemoryError::Host(err) => Self::Host(err),
+        }
+    }
+}
+
+impl HostFunctions for WasiCtx {
+    async fn call(&mut self, request: &CallRequest, memory: &GuestMemory) -> Result<CallReply, HostFault> {
+        WasiCtx::call(self, request, memory).await.map_err(HostFault::new)
+    }
+}

@@ -1,0 +1,148 @@
+//! Waiting for several things at once.
+
+use crate::abi::{Event, Rights, Subscription, SubscriptionKind};
+use crate::clock::{Deadline, HostTimer};
+use crate::descriptors::Descriptors;
+use crate::errno::Errno;
+use crate::memory::Guest;
+use crate::stdio::Readiness;
+use crate::{Failure, HostError, WasiCtx};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// Largest number of subscriptions.
+const MAX_SUBSCRIPTIONS: u32 = 1024;
+
+/// A subscription whose time, if it is one of time, is the host's.
+struct Watch {
+    subscription: Subscription,
+    deadline: Option<Deadline>,
+}
+
+impl WasiCtx {
+    /// `poll_oneoff`: waits until at least one subscription has an event. Stores the events of all that have one.
+    pub(crate) async fn poll_oneoff(
+        &mut self,
+        guest: Guest<'_>,
+        subscriptions: u32,
+        events: u32,
+        count: u32,
+        nevents: u32,
+    ) -> Result<(), Failure> {
+        if count == 0 || count > MAX_SUBSCRIPTIONS {
+            return Err(Errno::Inval.into());
+        }
+        guest.check(events, u64::from(count) * Event::SIZE as u64)?;
+        guest.check(nevents, 4)?;
+        let mut records = vec![0; count as usize * Subscription::SIZE];
+        guest.read(subscriptions, &mut records)?;
+
+        let mut watches = Vec::with_capacity(count as usize);
+        for record in records.as_chunks::<{ Subscription::SIZE }>().0 {
+            let mut subscription = Subscription::decode(record);
+            let mut deadline = None;
+            if let Ok(SubscriptionKind::Clock { clock, timeout, absolute }) = subscription.kind {
+                match self.clocks.deadline(clock, timeout, absolute) {
+                    Ok(end) => deadline = Some(end),
+                    Err(errno) => subscription.kind = Err(errno),
+                }
+            }
+            watches.push(Watch { subscription, deadline });
+        }
+
+        self.flush().await;
+        let ready = self.wait(&watches).await?;
+
+        let mut records = Vec::with_capacity(ready.len() * Event::SIZE);
+        for event in &ready {
+            records.extend_from_slice(&event.encode());
+        }
+        guest.write(events, &records)?;
+        guest.write_u32(nevents, ready.len() as u32)
+    }
+
+    async fn wait(&mut self, watches: &[Watch]) -> Result<Vec<Event>, Failure> {
+        let mut armed = Vec::new();
+        for clock in [HostTimer::Realtime, HostTimer::Monotonic] {
+            let first =
+                watches.iter().filter_map(|w| w.deadline).filter(|d| d.clock == clock).min_by_key(|d| d.time);
+            if let Some(deadline) = first {
+                // A timer costs system calls, which a wait for zero time can do without.
+                if !deadline.is_over() {
+                    self.timers.set(deadline).map_err(HostError::Timer)?;
+                    armed.push(clock);
+                }
+            }
+        }
+        poll_fn(|cx| {
+            loop {
+                let events: Vec<_> =
+                    watches.iter().filter_map(|watch| watch.event(&mut self.descriptors, cx)).collect();
+                if !events.is_empty() {
+                    return Poll::Ready(Ok::<_, Failure>(events));
+                }
+                let mut expired = false;
+                for &clock in &armed {
+                    if let Poll::Ready(result) = self.timers.poll_expired(clock, cx) {
+                        result.map_err(HostError::Timer)?;
+                        expired = true;
+                    }
+                }
+                if !expired {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Watch {
+    /// The event, if there is one, else the task is woken when there may be.
+    fn event(&self, descriptors: &mut Descriptors, cx: &mut Context<'_>) -> Option<Event> {
+        let outcome = match self.subscription.kind {
+            Ok(SubscriptionKind::Clock { .. }) => {
+                let over = self.deadline.is_some_and(Deadline::is_over);
+                over.then_some(Ok(Readiness { nbytes: 0, hangup: false }))
+            }
+            Ok(kind @ (SubscriptionKind::FdRead(fd) | SubscriptionKind::FdWrite(fd))) => {
+                match fd_readiness(descriptors, fd, kind, cx) {
+                    Ok(Poll::Pending) => None,
+                    Ok(Poll::Ready(readiness)) => Some(Ok(readiness)),
+                    Err(errno) => Some(Err(errno)),
+                }
+            }
+            Err(errno) => Some(Err(errno)),
+        };
+        let (error, readiness) = match outcome? {
+            Ok(readiness) => (Errno::Success, readiness),
+            Err(errno) => (errno, Readiness { nbytes: 0, hangup: false }),
+        };
+        Some(Event {
+            userdata: self.subscription.userdata,
+            error,
+            tag: self.subscription.tag,
+            nbytes: readiness.nbytes,
+            hangup: readiness.hangup,
+        })
+    }
+}
+
+fn fd_readiness(
+    descriptors: &mut Descriptors,
+    fd: u32,
+    kind: SubscriptionKind,
+    cx: &mut Context<'_>,
+) -> Result<Poll<Readiness>, Errno> {
+    let descriptor = descriptors.get_mut(fd)?;
+    descriptor.require(Rights::POLL_FD_READWRITE)?;
+    let poll = match kind {
+        SubscriptionKind::FdWrite(_) => descriptor.output(Rights::FD_WRITE)?.poll_ready(cx),
+        _ => descriptor.input(Rights::FD_READ)?.poll_ready(cx),
+    };
+    match poll {
+        Poll::Pending => Ok(Poll::Pending),
+        Poll::Ready(Ok(readiness)) => Ok(Poll::Ready(readiness)),
+        Poll::Ready(Err(err)) => Err(Errno::from(&err)),
+    }
+}

@@ -1,0 +1,18 @@
+;; Writes arguments to standard output and environment to standard error, each as it is in memory: ending with zero bytes.
+(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (call $args_sizes_get (i32.const 8) (i32.const 4)))
+    (drop (call $args_get (i32.const 1024) (i32.const 4096)))
+    (call $show (i32.const 1))
+    (drop (call $environ_sizes_get (i32.const 8) (i32.const 4)))
+    (drop (call $environ_get (i32.const 1024) (i32.const 4096)))
+    (call $show (i32.const 2)))
+  (func $show (param $fd i32)
+    (i32.store (i32.const 0) (i32.const 4096))
+    (drop (call $fd_write (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8)))))

@@ -1,0 +1,2 @@
+;; Never ends by itself.
+(module (func $spin (export "_start") (loop $again (br $again))))
