@@ -101,7 +101,7 @@ fn real_uid() -> Result<u32> {
     let [real, effective, saved] = &mut ids;
     // SAFETY: the kernel writes three numbers.
     unsafe {
-        syscall(nr::GETRESUID, [(&raw mut *real).addr(), (&raw mut *effective).addr(), (&raw mut *saved).addr()])
+        syscall(nr::GETRESUID, [(&raw mut *real).expose_provenance(), (&raw mut *effective).expose_provenance(), (&raw mut *saved).expose_provenance()])
     }?;
     Ok(ids[0])
 }
@@ -164,8 +164,8 @@ fn set_names() -> Result<()> {
     let name = b"gate";
     // SAFETY: the kernel reads the string.
     unsafe {
-        syscall(nr::SETHOSTNAME, [name.as_ptr().addr(), name.len()])?;
-        syscall(nr::SETDOMAINNAME, [name.as_ptr().addr(), name.len()])?;
+        syscall(nr::SETHOSTNAME, [name.as_ptr().expose_provenance(), name.len()])?;
+        syscall(nr::SETDOMAINNAME, [name.as_ptr().expose_provenance(), name.len()])?;
     }
     Ok(())
 }
@@ -221,6 +221,6 @@ fn drop_capabilities() -> Result<()> {
     process::prctl(pr::SET_SECUREBITS, SECUREBITS)?;
     let (header, none) = ([VERSION_3, 0], [0u32; 6]);
     // SAFETY: the kernel reads the two structures.
-    unsafe { syscall(nr::CAPSET, [(&raw const header).addr(), (&raw const none).addr()]) }?;
+    unsafe { syscall(nr::CAPSET, [(&raw const header).expose_provenance(), (&raw const none).expose_provenance()]) }?;
     process::prctl(pr::SET_NO_NEW_PRIVS, 1)
 }

@@ -43,7 +43,7 @@ pub(crate) fn spawn(cgroup: Option<i32>) -> Result<i32> {
     }
     let args = CloneArgs {
         flags,
-        pidfd: (&raw mut pidfd).addr() as u64,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
         exit_signal: u64::from(signal::SIGCHLD),
         cgroup: cgroup.unwrap_or(0) as u64,
         ..CloneArgs::default()
@@ -103,8 +103,8 @@ unsafe extern "C" fn child(errno: *mut u32) -> ! {
                 [
                     LOADER_FD as usize,
                     path.as_ptr() as usize,
-                    argv.as_ptr().addr(),
-                    envp.as_ptr().addr(),
+                    argv.as_ptr().expose_provenance(),
+                    envp.as_ptr().expose_provenance(),
                     AT_EMPTY_PATH,
                     0,
                 ],

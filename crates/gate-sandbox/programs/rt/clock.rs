@@ -53,7 +53,7 @@ fn store(context: ContextAddr, offset: u32, value: u64) -> u64 {
 fn time(clock: u32) -> Option<u64> {
     let mut time = [0u64; 2];
     // SAFETY: the kernel writes seconds and nanoseconds.
-    unsafe { syscall(nr::CLOCK_GETTIME, [clock as usize, (&raw mut time).addr()]) }.ok()?;
+    unsafe { syscall(nr::CLOCK_GETTIME, [clock as usize, (&raw mut time).expose_provenance()]) }.ok()?;
     let [seconds, nanoseconds] = time;
     Some(seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds))
 }

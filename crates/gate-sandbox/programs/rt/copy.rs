@@ -19,7 +19,7 @@ pub(crate) unsafe fn copy_bytes(dst: *mut u8, src: *const u8, len: usize) {
     unsafe {
         if len <= 16 {
             copy_up_to_16(dst, src, len);
-        } else if dst.addr().wrapping_sub(src.addr()) < len {
+        } else if dst.expose_provenance().wrapping_sub(src.expose_provenance()) < len {
             copy_downwards(dst, src, len);
         } else if len <= SMALL {
             copy_upwards(dst, src, len);

@@ -47,7 +47,7 @@ global_asm!(".text", "rt_sigreturn:", "mov eax, {nr}", "syscall", "ud2", nr = co
 pub(crate) fn set_handlers() {
     let stack = StackT { sp: data::signal_stack_addr(), flags: 0, size: data::SIGNAL_STACK_SIZE };
     // SAFETY: the stack is nobody else's.
-    if unsafe { syscall(nr::SIGALTSTACK, [(&raw const stack).addr(), 0]) }.is_err() {
+    if unsafe { syscall(nr::SIGALTSTACK, [(&raw const stack).expose_provenance(), 0]) }.is_err() {
         exit(LoadFailure::SetSignalStack as i32);
     }
     let faults = [signal::SIGSEGV, signal::SIGBUS, signal::SIGILL, signal::SIGFPE, signal::SIGTRAP];

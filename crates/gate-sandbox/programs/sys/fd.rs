@@ -45,7 +45,7 @@ pub fn open_for_writing(path: &CStr) -> Result<i32> {
 /// Writes bytes, as far as possible.
 pub fn write(fd: i32, bytes: &[u8]) -> Result<usize> {
     // SAFETY: the kernel reads the slice.
-    unsafe { syscall(nr::WRITE, [fd as usize, bytes.as_ptr().addr(), bytes.len()]) }
+    unsafe { syscall(nr::WRITE, [fd as usize, bytes.as_ptr().expose_provenance(), bytes.len()]) }
 }
 
 /// Sends one message, without waiting for space and without a signal when there is no receiver.
@@ -54,7 +54,7 @@ pub fn send_now(fd: i32, message: &[u8]) -> Result<()> {
     const MSG_NOSIGNAL: usize = 0x4000;
     let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     // SAFETY: the kernel reads the slice.
-    unsafe { syscall(nr::SENDTO, [fd as usize, message.as_ptr().addr(), message.len(), flags, 0, 0]) }.map(drop)
+    unsafe { syscall(nr::SENDTO, [fd as usize, message.as_ptr().expose_provenance(), message.len(), flags, 0, 0]) }.map(drop)
 }
 
 /// Do not wait for a message.
@@ -116,18 +116,18 @@ pub fn receive(fd: i32, buf: &mut [u8], flags: usize) -> Result<Received> {
     const HEADER_SIZE: usize = 16;
 
     let mut control = Control { size: 0, level: 0, kind: 0, fds: [-1; MAX_FDS + 1] };
-    let iov = IoVec { addr: buf.as_mut_ptr().addr(), size: buf.len() };
+    let iov = IoVec { addr: buf.as_mut_ptr().expose_provenance(), size: buf.len() };
     let mut msg = MsgHdr {
         name: 0,
         name_size: 0,
-        iov: (&raw const iov).addr(),
+        iov: (&raw const iov).expose_provenance(),
         iov_count: 1,
-        control: (&raw mut control).addr(),
+        control: (&raw mut control).expose_provenance(),
         control_size: HEADER_SIZE + MAX_FDS * size_of::<i32>(),
         flags: 0,
     };
     // SAFETY: the kernel reads and writes the structures, and writes to `buf`, within their sizes.
-    let size = unsafe { syscall(nr::RECVMSG, [fd as usize, (&raw mut msg).addr(), flags]) }?;
+    let size = unsafe { syscall(nr::RECVMSG, [fd as usize, (&raw mut msg).expose_provenance(), flags]) }?;
 
     let mut received =
         Received { size, truncated: msg.flags & (MSG_CTRUNC | MSG_TRUNC) != 0, fds: [-1; MAX_FDS], fd_count: 0 };
@@ -178,7 +178,7 @@ pub fn modify_poll(poll: i32, fd: i32, events: u32, key: u64) -> Result<()> {
 fn control_poll(poll: i32, op: usize, fd: i32, events: u32, key: u64) -> Result<()> {
     let event = Event { events, key };
     // SAFETY: the kernel reads the structure.
-    unsafe { syscall(nr::EPOLL_CTL, [poll as usize, op, fd as usize, (&raw const event).addr()]) }.map(drop)
+    unsafe { syscall(nr::EPOLL_CTL, [poll as usize, op, fd as usize, (&raw const event).expose_provenance()]) }.map(drop)
 }
 
 /// Waits until something happens.
@@ -186,6 +186,6 @@ pub fn wait_poll(poll: i32, events: &mut [Event]) -> Result<&[Event]> {
     let forever = usize::MAX;
     // SAFETY: the kernel writes to the slice.
     let count =
-        unsafe { syscall(nr::EPOLL_WAIT, [poll as usize, events.as_mut_ptr().addr(), events.len(), forever]) }?;
+        unsafe { syscall(nr::EPOLL_WAIT, [poll as usize, events.as_mut_ptr().expose_provenance(), events.len(), forever]) }?;
     events.get(..count).ok_or(Errno(crate::number::errno::EINVAL))
 }

@@ -41,14 +41,14 @@ pub fn set_name(name: &CStr) -> Result<()> {
 pub fn set_limit(resource: usize, value: u64) -> Result<()> {
     let limit = [value; 2];
     // SAFETY: the kernel reads the two values.
-    unsafe { syscall(nr::PRLIMIT64, [0, resource, (&raw const limit).addr(), 0]) }.map(drop)
+    unsafe { syscall(nr::PRLIMIT64, [0, resource, (&raw const limit).expose_provenance(), 0]) }.map(drop)
 }
 
 /// Raises the soft limit of a resource to its hard limit.
 pub fn raise_limit(resource: usize) -> Result<()> {
     let mut limit = [0u64; 2];
     // SAFETY: the kernel writes two values.
-    unsafe { syscall(nr::PRLIMIT64, [0, resource, 0, (&raw mut limit).addr()]) }?;
+    unsafe { syscall(nr::PRLIMIT64, [0, resource, 0, (&raw mut limit).expose_provenance()]) }?;
     set_limit(resource, limit[1])
 }
 
@@ -81,7 +81,7 @@ const SIGSET_SIZE: usize = 8;
 /// The handler and restorer must be fit for the purpose.
 pub unsafe fn set_signal_action(signal: u32, action: &SigAction) -> Result<()> {
     // SAFETY: the kernel reads a structure; the rest is the caller's promise.
-    unsafe { syscall(nr::RT_SIGACTION, [signal as usize, (&raw const *action).addr(), 0, SIGSET_SIZE]) }.map(drop)
+    unsafe { syscall(nr::RT_SIGACTION, [signal as usize, (&raw const *action).expose_provenance(), 0, SIGSET_SIZE]) }.map(drop)
 }
 
 /// Gives all signals their default handling.
@@ -103,7 +103,7 @@ pub const fn signal_bit(signal: u32) -> u64 {
 pub fn set_signal_mask(mask: u64) -> Result<()> {
     const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads the mask.
-    unsafe { syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, (&raw const mask).addr(), 0, SIGSET_SIZE]) }.map(drop)
+    unsafe { syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, (&raw const mask).expose_provenance(), 0, SIGSET_SIZE]) }.map(drop)
 }
 
 /// Sends a signal to the process of a pidfd.
@@ -139,9 +139,9 @@ pub fn reap(pidfd: i32) -> Result<Option<Death>> {
             [
                 P_PIDFD,
                 pidfd as usize,
-                (&raw mut info).addr(),
+                (&raw mut info).expose_provenance(),
                 WEXITED | WNOHANG,
-                (&raw mut usage).addr(),
+                (&raw mut usage).expose_provenance(),
                 0,
             ],
         )

@@ -7,8 +7,9 @@ use core::arch::asm;
 ///
 /// # Safety
 ///
-/// The call must be sound with these arguments: pointers are valid for what the kernel does with them, and the
-/// kernel does nothing to memory that Rust code relies on.
+/// The call must be sound with these arguments: pointers are valid for what the kernel does with them and have
+/// exposed their provenance (or the compiler may assume that nothing is written through them), and the kernel does
+/// nothing to memory that Rust code relies on.
 #[inline(always)]
 pub unsafe fn syscall<const N: usize>(number: usize, args: [usize; N]) -> Result<usize> {
     let arg = |i: usize| if i < N { args[i] } else { 0 };

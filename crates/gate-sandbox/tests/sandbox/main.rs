@@ -4,3 +4,5 @@
 mod container;
 mod program;
 mod start;
+mod syscalls;
+mod view;
