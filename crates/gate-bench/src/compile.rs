@@ -19,7 +19,10 @@ pub(crate) fn measure(selection: &Selection) -> anyhow::Result<()> {
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
 
     println!("Compilation, one thread, medians of {rounds} alternating rounds; text without data");
-    println!("{:<12} {:>9} {:>10} {:>10} {:>7} {:>11} {:>11} {:>7}", "module", "bytes", "gate ms", "peer ms", "ratio", "gate bytes", "peer bytes", "ratio");
+    println!(
+        "{:<12} {:>9} {:>10} {:>10} {:>7} {:>11} {:>11} {:>7}",
+        "module", "bytes", "gate ms", "peer ms", "ratio", "gate bytes", "peer bytes", "ratio"
+    );
     for workload in WORKLOADS.iter().filter(|w| selection.includes(w.name)) {
         let wasm = workload.wasm()?;
         if wasm.len() < SMALLEST && selection.names.is_empty() {

@@ -33,7 +33,12 @@ impl Subject {
     }
 
     /// Runs a WASI command.
-    pub(crate) async fn run(&self, program: &Program, args: Vec<String>, stdin: Vec<u8>) -> anyhow::Result<Run> {
+    pub(crate) async fn run(
+        &self,
+        program: &Program,
+        args: Vec<String>,
+        stdin: Vec<u8>,
+    ) -> anyhow::Result<Run> {
         let output = Output::default();
         let mut wasi =
             WasiCtx::builder().args(args).stdin(io::Cursor::new(stdin)).stdout(output.clone()).build()?;

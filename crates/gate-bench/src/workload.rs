@@ -81,7 +81,8 @@ impl Workload {
 /// Builds the programs that are not there yet.
 pub(crate) fn build() -> anyhow::Result<()> {
     let script = root().join("tools/build-programs");
-    let status = process::Command::new(&script).status().with_context(|| format!("run {}", script.display()))?;
+    let status =
+        process::Command::new(&script).status().with_context(|| format!("run {}", script.display()))?;
     if !status.success() {
         bail!("{} failed", script.display());
     }

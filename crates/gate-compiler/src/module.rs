@@ -5,12 +5,12 @@ mod sections;
 
 use crate::compiled::Export;
 use crate::const_expr::Const;
-use crate::error::CompileError;
+use crate::error::{CompileError, ErrorKind};
 use crate::imports::ImportResolver;
 use crate::options::{Features, Options};
 use crate::value::{FuncType, ValType};
 use std::collections::HashMap;
-use wasmparser::{FuncToValidate, FunctionBody, ValidatorResources, WasmFeatures};
+use wasmparser::{FuncToValidate, FunctionBody, Validator, ValidatorResources, WasmFeatures};
 
 /// A parsed module.
 pub(crate) struct Module<'a> {
@@ -94,7 +94,11 @@ impl<'a> Module<'a> {
         options: &Options,
         imports: &dyn ImportResolver,
     ) -> Result<Self, CompileError> {
-        sections::parse(wasm, options, imports)
+        sections::parse(wasm, options, imports).map_err(|error| match error.kind() {
+            // What is not a valid module at all is called that, whatever it imports.
+            ErrorKind::Import => invalidity(wasm, options.features).unwrap_or(error),
+            _ => error,
+        })
     }
 
     /// The type of a function.
@@ -115,6 +119,11 @@ impl<'a> Module<'a> {
     pub(crate) fn body(&self, function: u32) -> &Body<'a> {
         &self.bodies[function as usize - self.imports.len()]
     }
+}
+
+/// Why a module is invalid, function bodies included. `None` if it is valid.
+fn invalidity(wasm: &[u8], features: Features) -> Option<CompileError> {
+    Validator::new_with_features(wasm_features(features)).validate_all(wasm).err().map(CompileError::from)
 }
 
 /// The features of WebAssembly that modules may use.

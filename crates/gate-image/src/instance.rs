@@ -160,7 +160,10 @@ impl Instance {
 
     /// What a process maps of the linear memories.
     pub fn memory_maps(&self) -> Result<Vec<MemoryMap>, ImageError> {
-        self.state.memory_maps().map_err(ImageError::system("read memory sizes"))
+        match self.last_run {
+            Some(_) => self.state.memory_maps().map_err(ImageError::system("read memory sizes")),
+            None => Ok(self.state.initial_memory_maps()),
+        }
     }
 
     /// Text offset of the start function's trampoline, if the next run calls it.

@@ -87,6 +87,12 @@ impl State {
         memfd::write_all(&self.file, bytes, offset)
     }
 
+    /// What a process maps of the memories, as they are before the first run.
+    pub(crate) fn initial_memory_maps(&self) -> Vec<MemoryMap> {
+        let map = |place: &MemoryPlace| MemoryMap { size: place.min, max: place.max, offset: place.offset };
+        self.memories.iter().map(map).collect()
+    }
+
     /// What a process maps of the memories, as they are now.
     pub(crate) fn memory_maps(&self) -> Result<Vec<MemoryMap>, Errno> {
         (0..self.memories.len())

@@ -1,6 +1,7 @@
 //! What can go wrong around programs. What goes wrong in them is an [`Outcome`](crate::Outcome).
 
 use gate_image::{ExitError, ImageError, InstanceError};
+use gate_wire::load::LoadFailure;
 use gate_wire::trap::TrapId;
 use std::error::Error;
 use std::{fmt, io};
@@ -119,7 +120,10 @@ pub enum AbnormalExit {
 impl fmt::Display for AbnormalExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Code(code) => match LoadFailure::from_status(*code) {
+                Some(failure) => write!(f, "failed to {}", failure.describe()),
+                None => write!(f, "exited with code {code}"),
+            },
             Self::ForbiddenSystemCall => f.write_str("attempted a forbidden system call"),
             Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
         }

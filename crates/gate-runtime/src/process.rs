@@ -54,7 +54,10 @@ pub(crate) struct Shared {
     id: u32,
     control: Arc<Control>,
     pub(crate) end: SetOnce<End>,
+    /// Somebody has asked for it to be killed.
     pub(crate) killed: AtomicBool,
+    /// It has nothing left to do but to be reaped.
+    exiting: AtomicBool,
     suspended: AtomicBool,
     /// Kept until the process is dead, even if nobody is interested in it any more.
     mutation: Mutex<Option<Mutation>>,
@@ -79,6 +82,7 @@ impl Process {
             control: Arc::clone(control),
             end: SetOnce::new(),
             killed: AtomicBool::new(false),
+            exiting: AtomicBool::new(false),
             suspended: AtomicBool::new(false),
             mutation: Mutex::new(None),
         })?;
@@ -222,6 +226,11 @@ impl Shared {
         self.signal(Op::Kill);
     }
 
+    /// Killing it makes no difference any more.
+    pub(crate) fn set_exiting(&self) {
+        self.exiting.store(true, Ordering::SeqCst);
+    }
+
     pub(crate) fn take_mutation(&self) -> Option<Mutation> {
         self.mutation().take()
     }
@@ -233,7 +242,7 @@ impl Shared {
     }
 
     fn signal(&self, op: Op) {
-        if self.end.get().is_none() {
+        if self.end.get().is_none() && !self.exiting.load(Ordering::SeqCst) {
             self.control.signal(op, self.id, self);
         }
     }

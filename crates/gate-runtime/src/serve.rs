@@ -77,7 +77,8 @@ impl Process {
             }
             let mut guard =
                 self.socket.readable().await.map_err(ProcessError::system("watch the call socket"))?;
-            match receive(guard.get_inner().as_fd()) {
+            let closed = guard.ready().is_read_closed();
+            match receive(guard.get_inner().as_fd(), closed) {
                 Ok(Received::Request(call)) => {
                     // The next one cannot come before this one is answered, and a hang-up remains visible.
                     guard.clear_ready();
@@ -107,9 +108,10 @@ impl Process {
         if !self.shared.killed.load(Ordering::SeqCst)
             && let Some(mutation) = self.take_mutation()
         {
-            match own_words(&mutation)? {
-                Some(outcome) => return Ok(outcome),
-                None => drop(mutation),
+            // Its memory was let go of before its descriptors, so that there is nothing more to come.
+            self.shared.set_exiting();
+            if let Some(outcome) = own_words(&mutation)? {
+                return Ok(outcome);
             }
         }
         let end = *self.shared.end.wait().await;
@@ -152,12 +154,12 @@ fn own_words(mutation: &Mutation) -> std::result::Result<Option<Outcome>, Proces
     })
 }
 
-fn receive(socket: BorrowedFd<'_>) -> std::result::Result<Received, Errno> {
+fn receive(socket: BorrowedFd<'_>, closed: bool) -> std::result::Result<Received, Errno> {
     // One byte more shows that a message is too long.
     let mut buf = [0; REQUEST_SIZE + 1];
     match rustix::io::retry_on_intr(|| recv(socket, &mut buf[..], RecvFlags::DONTWAIT)) {
         // An empty message looks the same as the end, but for this.
-        Ok((0, _)) if !hung_up(socket)? => Ok(Received::Violation),
+        Ok((0, _)) if !closed && !hung_up(socket)? => Ok(Received::Violation),
         // What the host had sent was not received by the program.
         Ok((0, _)) | Err(Errno::CONNRESET) => Ok(Received::Hangup),
         Ok((size, _)) => {

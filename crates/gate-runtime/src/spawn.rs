@@ -61,7 +61,7 @@ pub(crate) fn spawn(program: BorrowedFd<'_>, fds: [BorrowedFd<'_>; 3]) -> io::Re
     let mut pidfd: RawFd = -1;
     let args = libc::clone_args {
         flags: (NAMESPACES | libc::CLONE_PIDFD) as u64,
-        pidfd: (&raw mut pidfd).addr() as u64,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
         child_tid: 0,
         parent_tid: 0,
         exit_signal: libc::SIGCHLD as u64,
@@ -200,7 +200,7 @@ fn child_steps(given: &Given) -> Result<Never, (i32, i32)> {
     // The host must not appear to be alive because this process holds its end.
     sys(libc::SYS_close, [given.host_sync as usize, 0, 0, 0, 0]).map_err(at(0))?;
     let mut byte = 0u8;
-    match sys(libc::SYS_read, [given.sync as usize, (&raw mut byte).addr(), 1, 0, 0]).map_err(at(0))? {
+    match sys(libc::SYS_read, [given.sync as usize, (&raw mut byte).expose_provenance(), 1, 0, 0]).map_err(at(0))? {
         1 => {}
         // The host has given up.
         _ => return Err((0, libc::EPIPE)),
@@ -221,9 +221,9 @@ fn child_steps(given: &Given) -> Result<Never, (i32, i32)> {
         libc::SYS_execveat,
         [
             PROGRAM_FD as usize,
-            path.as_ptr().addr(),
-            argv.as_ptr().addr(),
-            envp.as_ptr().addr(),
+            path.as_ptr().expose_provenance(),
+            argv.as_ptr().expose_provenance(),
+            envp.as_ptr().expose_provenance(),
             libc::AT_EMPTY_PATH as usize,
         ],
     )
@@ -237,7 +237,7 @@ fn keep_capabilities() -> Result<(), i32> {
     const VERSION_3: u32 = 0x2008_0522;
     let mut header = [VERSION_3, 0];
     let mut sets = [0u32; 6];
-    let (header, sets_addr) = ((&raw mut header).addr(), (&raw mut sets).addr());
+    let (header, sets_addr) = ((&raw mut header).expose_provenance(), (&raw mut sets).expose_provenance());
     sys(libc::SYS_capget, [header, sets_addr, 0, 0, 0])?;
     // Two words each of: effective, permitted, inheritable, interleaved.
     sets[2] = sets[1];

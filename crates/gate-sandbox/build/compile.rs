@@ -24,7 +24,7 @@ impl Compiler {
     /// Compiles a library that other crates find by its name.
     pub(crate) fn library(&self, name: &str, main: &Path) -> Result<(), Box<dyn Error>> {
         let mut command = self.command(name, main);
-        command.arg("--crate-type=rlib");
+        command.arg("--crate-type=rlib").arg("--out-dir").arg(&self.out);
         run(name, command)
     }
 
@@ -76,7 +76,7 @@ impl Compiler {
         }
         command.arg(main);
         command.arg("--crate-name").arg(name).arg("--target").arg(&self.target);
-        command.arg("--out-dir").arg(&self.out).arg("-L").arg(&self.out);
+        command.arg("-L").arg(&self.out);
         // With full protection of relocations (the default), the compiler's calls of memory functions go through a
         // table of addresses.
         command.arg("-Crelro-level=off");
@@ -89,7 +89,6 @@ impl Compiler {
             "-Ctarget-feature=+crt-static",
             "-Cforce-unwind-tables=no",
             "-Cdebuginfo=0",
-            "-Dwarnings",
         ]);
         command
     }
@@ -97,8 +96,12 @@ impl Compiler {
 
 fn run(name: &str, mut command: Command) -> Result<(), Box<dyn Error>> {
     let output = command.output().map_err(|e| format!("run {:?}: {e}", command.get_program()))?;
-    if output.status.success() {
-        return Ok(());
+    let messages = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("compile {name}: {}\n{messages}", output.status).into());
     }
-    Err(format!("compile {name}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+    for line in messages.lines() {
+        println!("cargo::warning={line}");
+    }
+    Ok(())
 }

@@ -42,7 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("rt.bin"), &rt)?;
 
     let rt_size = rt.len().to_string();
-    for (name, variables) in [("loader", [("GATE_RT_SIZE", rt_size.as_str())].as_slice()), ("executor", &[])] {
+    for (name, variables) in [("loader", [("GATE_RT_SIZE", rt_size.as_str())].as_slice()), ("executor", &[])]
+    {
         let main = source.join(name).join("main.rs");
         let linked = compiler.program(name, &main, elf::HEADER_SIZE, variables)?;
         let image = image::extract(name, &fs::read(linked)?)?;

@@ -55,11 +55,25 @@ Examples:
 #[command(name = "gate", version = VERSION, after_long_help = EXAMPLES, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// What to log on standard error: a level (error, warn, info, debug, trace), or a list of TARGET=LEVEL
-    #[arg(long, global = true, value_name = "FILTER", default_value = "warn", env = "GATE_LOG")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Logging",
+        value_name = "FILTER",
+        default_value = "warn",
+        env = "GATE_LOG"
+    )]
     log: String,
 
     /// How to log
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "human", env = "GATE_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Logging",
+        value_name = "FORMAT",
+        default_value = "human",
+        env = "GATE_LOG_FORMAT"
+    )]
     log_format: LogFormat,
 
     #[command(subcommand)]
@@ -78,7 +92,10 @@ enum Command {
 /// Runs a WASI command, or calls an exported function of a module, in a process that can reach nothing but its
 /// arguments, its environment variables, its standard streams, clocks and random bytes.
 #[derive(Debug, Args)]
-#[command(after_long_help = format!("{}\n\n{RUN_EXAMPLES}", exit::HELP))]
+#[command(
+    override_usage = "gate run [OPTIONS] FILE [ARGS]...",
+    after_long_help = format!("{}\n\n{RUN_EXAMPLES}", exit::HELP)
+)]
 pub(crate) struct RunArgs {
     /// Call this exported function with ARGS as its arguments, and print its results, one per line
     #[arg(long, value_name = "NAME")]
@@ -110,13 +127,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
 
-    /// The module, in binary or text form; `-` reads it from standard input
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) file: PathBuf,
-
-    /// Arguments of the program, or of the function. Options after FILE are the program's, too
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
+    /// The module, in binary or text form (`-` reads it from standard input), and arguments of the program or
+    /// the function. Whatever comes after FILE, options included, is the program's
+    // One list, because only then the parser takes no option behind the file for its own.
+    #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true, value_hint = ValueHint::FilePath)]
+    pub(crate) file_and_args: Vec<OsString>,
 }
 
 /// Compile a module and write its native text, for inspection
@@ -253,10 +268,14 @@ mod tests {
     #[test]
     fn what_follows_the_file_is_the_programs() {
         let args = run_args(&["--timeout", "1s", "x.wasm", "--timeout", "-h", "--", "--invoke=a"]);
-        assert_eq!(args.file, PathBuf::from("x.wasm"));
-        assert_eq!(args.args, ["--timeout", "-h", "--", "--invoke=a"]);
+        assert_eq!(args.file_and_args, ["x.wasm", "--timeout", "-h", "--", "--invoke=a"]);
         assert_eq!(args.timeout, Some(Duration::from_secs(1)));
-        assert_eq!(run_args(&["-", "--help"]).args, ["--help"]);
+        assert_eq!(run_args(&["-", "--help"]).file_and_args, ["-", "--help"]);
+        assert_eq!(run_args(&["--", "-x.wasm", "-v"]).file_and_args, ["-x.wasm", "-v"]);
+        assert_eq!(
+            Cli::try_parse_from(["gate", "run", "--tiemout", "x.wasm"]).expect_err("a typo").exit_code(),
+            2
+        );
     }
 
     #[test]

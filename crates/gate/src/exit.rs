@@ -99,7 +99,18 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.cause)
+        let mut told = String::new();
+        for cause in self.cause.chain() {
+            let cause = cause.to_string();
+            // Some errors tell their causes themselves.
+            if told.contains(&cause) {
+                continue;
+            }
+            let separator = if told.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{cause}")?;
+            told.push_str(&cause);
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +130,17 @@ mod tests {
         let problem = Problem::cannot_run(anyhow!("a\n  b\x1b[31m")).about("x.wasm");
         assert_eq!(one_line(&problem.to_string()), "x.wasm: a; b\u{fffd}[31m");
         assert_eq!(problem.status(), Status::CannotRun);
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let cause = anyhow!("no space").context("make a container: no space (a hint)");
+        assert_eq!(
+            Problem::gate_failed(cause).about("x").to_string(),
+            "x: make a container: no space (a hint)"
+        );
+        let cause = anyhow!("no space").context("write y");
+        assert_eq!(Problem::gate_failed(cause).to_string(), "write y: no space");
     }
 
     #[test]

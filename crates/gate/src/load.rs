@@ -7,7 +7,9 @@ use anyhow::{Context, anyhow};
 use gate_compiler::{CompileError, ErrorKind, Options, WasiImports};
 use gate_image::{Cache, CacheOutcome, LoadError, Program};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tracing::debug;
@@ -52,7 +54,7 @@ fn open_default() -> Option<Cache> {
         return None;
     };
     // What cannot be made cannot be opened either, and opening says why.
-    let _ = std::fs::create_dir_all(&parent);
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&parent);
     match Cache::open(parent.join("gate")) {
         Ok(cache) => Some(cache),
         Err(err) => {

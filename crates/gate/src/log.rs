@@ -3,7 +3,7 @@
 use crate::exit::Problem;
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use std::io;
+use std::io::{self, IsTerminal};
 use tracing_subscriber::EnvFilter;
 
 /// How log messages look.
@@ -21,7 +21,10 @@ pub(crate) fn init(filter: &str, format: LogFormat) -> Result<(), Problem> {
         .parse(filter)
         .with_context(|| format!("log filter {filter:?}"))
         .map_err(Problem::usage)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let started = match format {
         LogFormat::Human => builder.without_time().try_init(),
         LogFormat::Json => builder.json().try_init(),

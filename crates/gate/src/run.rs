@@ -50,10 +50,12 @@ pub(crate) struct Run {
 
 impl From<RunArgs> for Run {
     fn from(args: RunArgs) -> Self {
+        let mut file_and_args = args.file_and_args.into_iter();
         Self {
-            source: Source::new(args.file),
+            // The parser insists on a first one.
+            source: Source::new(file_and_args.next().unwrap_or_default().into()),
             invoke: args.invoke,
-            args: args.args,
+            args: file_and_args.collect(),
             env: args.env.into_iter().filter_map(resolve_variable).collect(),
             timeout: args.timeout,
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },

@@ -35,30 +35,40 @@ async fn webassembly_2_0_suite_passes() {
     let filter = std::env::var("GATE_SPEC").unwrap_or_default();
     let mut report = Report::default();
     exclude_proposals(&mut report);
-    let executor = Executor::new(Config::default()).await.expect("an executor");
-    let executor = Arc::new(executor);
-    let permits = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut tasks = JoinSet::new();
+    let mut scripts = Vec::new();
     for file in files() {
-        let script = Script::parse(&file).unwrap_or_else(|error| panic!("{}: {error}", file.name()));
-        if !script.name.contains(&filter) {
+        let name = Script::name(&file);
+        if !name.contains(&filter) {
             continue;
         }
-        if script.name == "simd/simd_memory-multi" {
-            report.exclude(&script.name, "multi-memory is not part of WebAssembly 2.0");
+        if name == "simd/simd_memory-multi" {
+            report.exclude(&name, "multi-memory is not part of WebAssembly 2.0");
             continue;
         }
-        spawn(script, &mut tasks, &mut report, &executor, &permits);
+        scripts.push(Script::parse(&file).unwrap_or_else(|error| panic!("{name}: {error}")));
     }
-    while let Some(part) = tasks.join_next().await {
-        report.append(part.expect("a task does not panic"));
-    }
+    let steps: usize = scripts.iter().map(|script| script.steps.len()).sum();
+    report.append(run_scripts(scripts).await);
     // Not through `print`, as the counts are of interest when everything passes, too.
     write!(std::io::stdout().lock(), "\n{report}").expect("standard output");
-    let executor = Arc::into_inner(executor).expect("all tasks have ended");
-    executor.close().await;
     assert!(report.failures().is_empty(), "{} assertions failed", report.failures().len());
+    assert_eq!(report.recorded(), steps, "something was left out or counted twice");
     assert!(!filter.is_empty() || report.passed_by_gate() >= LEAST_ASSERTIONS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_expectations_are_noticed() {
+    let contents = include_str!("wrong.wast");
+    let file = TestFile { parent: "spec".into(), name: "wrong.wast".into(), contents };
+    let script = Script::parse(&file).expect("wrong.wast is a script");
+    let report = run_scripts(vec![script]).await;
+    let failed: Vec<_> = report.failures().iter().map(|failure| failure.split(": ").next()).collect();
+    let lines = contents.lines().zip(1..).filter(|(line, _)| line.starts_with("(assert"));
+    let expected: Vec<_> = lines.map(|(_, number)| format!("spec/wrong:{number}")).collect();
+    for line in &expected {
+        assert!(failed.contains(&Some(line)), "{line} passes; these don't: {:#?}", report.failures());
+    }
+    assert_eq!(failed.len(), expected.len(), "{:#?}", report.failures());
 }
 
 /// The scripts of WebAssembly 2.0 and of extended constant expressions. The suite keeps those of vector instructions, a
@@ -82,6 +92,22 @@ fn exclude_proposals(report: &mut Report) {
         };
         report.exclude(format_args!("proposals/{other}"), reason);
     }
+}
+
+/// Runs scripts, their independent parts side by side, in one executor.
+async fn run_scripts(scripts: Vec<Script>) -> Report {
+    let mut report = Report::default();
+    let executor = Arc::new(Executor::new(Config::default()).await.expect("an executor"));
+    let permits = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut tasks = JoinSet::new();
+    for script in scripts {
+        spawn(script, &mut tasks, &mut report, &executor, &permits);
+    }
+    while let Some(part) = tasks.join_next().await {
+        report.append(part.expect("a task does not panic"));
+    }
+    Arc::into_inner(executor).expect("all tasks have ended").close().await;
+    report
 }
 
 /// Starts all checks of a script.

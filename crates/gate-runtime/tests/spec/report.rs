@@ -93,6 +93,11 @@ impl Report {
         &self.failures
     }
 
+    /// Number of assertions and actions that passed or failed.
+    pub(crate) fn recorded(&self) -> usize {
+        Category::ALL.into_iter().map(|category| self.passed(category)).sum::<usize>() + self.failures.len()
+    }
+
     /// Number of assertions that passed in a category.
     pub(crate) fn passed(&self, category: Category) -> usize {
         self.passed.values().filter_map(|counts| counts.get(&category)).sum()

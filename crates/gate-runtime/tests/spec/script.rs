@@ -71,17 +71,23 @@ pub(crate) enum Rejection {
 }
 
 impl Script {
+    /// Name of the script in a file of the suite.
+    pub(crate) fn name(file: &TestFile<'_>) -> String {
+        format!("{}/{}", file.parent(), file.name().trim_end_matches(".wast"))
+    }
+
     /// Parses a script of the suite.
     pub(crate) fn parse(file: &TestFile<'_>) -> Result<Self, wast::Error> {
         let buffer = file.wast()?;
-        let mut parser = Parser::new(file)?;
+        let line_ends: Vec<usize> = file.raw().match_indices('\n').map(|(offset, _)| offset).collect();
+        let mut parser = Parser::new(Self::name(file));
         for directive in buffer.directives()? {
-            let (line, _) = directive.span().linecol_in(file.raw());
-            parser.line = line + 1;
+            let offset = directive.span().offset();
+            parser.line = line_ends.partition_point(|end| *end < offset) + 1;
             match parser.directive(directive) {
                 Ok(()) => {}
-                Err(Problem::Excluded(what)) => parser.script.excluded.push((line + 1, what)),
-                Err(Problem::Nonsense(what)) => parser.script.nonsense.push((line + 1, what)),
+                Err(Problem::Excluded(what)) => parser.script.excluded.push((parser.line, what)),
+                Err(Problem::Nonsense(what)) => parser.script.nonsense.push((parser.line, what)),
             }
         }
         Ok(parser.script)
@@ -114,17 +120,16 @@ impl From<Unsupported> for Problem {
 }
 
 impl Parser {
-    fn new(file: &TestFile<'_>) -> Result<Self, wast::Error> {
+    fn new(name: String) -> Self {
         let spectest = wat::parse_str(include_str!("spectest.wat")).expect("spectest.wat is valid");
-        let name = format!("{}/{}", file.parent(), file.name().trim_end_matches(".wast"));
         let modules = vec![Module { wasm: spectest, registry: Registry::new() }];
-        Ok(Self {
+        Self {
             script: Script { name, modules, steps: Vec::new(), excluded: Vec::new(), nonsense: Vec::new() },
             names: HashMap::new(),
             registry: HashMap::from([("spectest".into(), SPECTEST)]),
             current: None,
             line: 0,
-        })
+        }
     }
 
     fn directive(&mut self, directive: WastDirective<'_>) -> Result<(), Problem> {

@@ -71,8 +71,8 @@ fn groups(links: &Links) -> Vec<Vec<usize>> {
         }
     }
     let mut members: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for module in 0..count {
-        members.entry(group[module]).or_default().push(module);
+    for (module, group) in group.into_iter().enumerate() {
+        members.entry(group).or_default().push(module);
     }
     let mut groups: Vec<_> = members.into_values().filter(|parts| *parts != [SPECTEST]).collect();
     for parts in &mut groups {

@@ -160,7 +160,9 @@ impl Executor {
 /// Sends a message, or fails if there is no space now.
 fn send(message: &[u8]) -> Result<()> {
     match fd::send_now(CONTROL_FD, message) {
-        Err(Errno(errno::EAGAIN | errno::EINTR | errno::ENOMEM | errno::ENOBUFS)) => Err(Errno(errno::EAGAIN)),
+        Err(Errno(errno::EAGAIN | errno::EINTR | errno::ENOMEM | errno::ENOBUFS)) => {
+            Err(Errno(errno::EAGAIN))
+        }
         // The host is gone.
         Err(_) => exit(0),
         Ok(()) => Ok(()),

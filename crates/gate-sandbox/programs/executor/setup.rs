@@ -101,7 +101,14 @@ fn real_uid() -> Result<u32> {
     let [real, effective, saved] = &mut ids;
     // SAFETY: the kernel writes three numbers.
     unsafe {
-        syscall(nr::GETRESUID, [(&raw mut *real).expose_provenance(), (&raw mut *effective).expose_provenance(), (&raw mut *saved).expose_provenance()])
+        syscall(
+            nr::GETRESUID,
+            [
+                (&raw mut *real).expose_provenance(),
+                (&raw mut *effective).expose_provenance(),
+                (&raw mut *saved).expose_provenance(),
+            ],
+        )
     }?;
     Ok(ids[0])
 }
@@ -221,6 +228,8 @@ fn drop_capabilities() -> Result<()> {
     process::prctl(pr::SET_SECUREBITS, SECUREBITS)?;
     let (header, none) = ([VERSION_3, 0], [0u32; 6]);
     // SAFETY: the kernel reads the two structures.
-    unsafe { syscall(nr::CAPSET, [(&raw const header).expose_provenance(), (&raw const none).expose_provenance()]) }?;
+    unsafe {
+        syscall(nr::CAPSET, [(&raw const header).expose_provenance(), (&raw const none).expose_provenance()])
+    }?;
     process::prctl(pr::SET_NO_NEW_PRIVS, 1)
 }

@@ -6,8 +6,8 @@ use gate_wire::context::{Context, STACK_RESERVE};
 use gate_wire::load::{LoadFailure, RT_DATA_SIZE, RT_FD};
 use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE};
 use sys::memory::{
-    self, FilePart, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_NONE,
-    PROT_READ, PROT_WRITE,
+    self, FilePart, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC,
+    PROT_NONE, PROT_READ, PROT_WRITE,
 };
 
 /// Size of rt's image: the build script knows it.
@@ -35,18 +35,26 @@ fn map_state(request: &Request) -> Result<()> {
     let base_size = load.stack_size + load.instance_size;
     // Memory 0 nearly always follows in the file as it does in memory: then one mapping will do.
     let merged = request.memories().first().filter(|m| m.offset == base_size).map_or(0, |m| m.size);
-    map(load.state_addr, base_size + merged, READ_WRITE, flags, part(0)).map_err(|_| LoadFailure::MapState)?;
+    map(load.state_addr, base_size + merged, READ_WRITE, flags, part(0))
+        .map_err(|_| LoadFailure::MapState)?;
 
     let mut addr = load.context_addr();
     let mut done = merged;
     for memory in request.memories() {
         if memory.size > done {
-            map(addr, memory.size, READ_WRITE, flags, part(memory.offset)).map_err(|_| LoadFailure::MapMemory)?;
+            map(addr, memory.size, READ_WRITE, flags, part(memory.offset))
+                .map_err(|_| LoadFailure::MapMemory)?;
         }
         if memory.max > memory.size {
             // The rest is made accessible when the memory grows.
-            map(addr + memory.size, memory.max - memory.size, PROT_NONE, flags, part(memory.offset + memory.size))
-                .map_err(|_| LoadFailure::MapMemory)?;
+            map(
+                addr + memory.size,
+                memory.max - memory.size,
+                PROT_NONE,
+                flags,
+                part(memory.offset + memory.size),
+            )
+            .map_err(|_| LoadFailure::MapMemory)?;
         }
         addr += MEMORY_RESERVATION;
         done = 0;

@@ -34,7 +34,8 @@ pub(crate) fn receive() -> Result<Request> {
     }
     let bytes = buf.get(..message.size).filter(|_| !message.truncated).ok_or(LoadFailure::InvalidRequest)?;
     let mut memories = [MemoryMap::default(); MAX_MEMORIES];
-    let (load, memory_count) = LoadRequest::decode(bytes, &mut memories).ok_or(LoadFailure::InvalidRequest)?;
+    let (load, memory_count) =
+        LoadRequest::decode(bytes, &mut memories).ok_or(LoadFailure::InvalidRequest)?;
     let &[text_fd, state_fd] = message.fds() else { return Err(LoadFailure::MissingDescriptors) };
     let request = Request { load, memories, memory_count, text_fd, state_fd };
     if is_valid(&request) { Ok(request) } else { Err(LoadFailure::InvalidRequest) }
@@ -46,7 +47,8 @@ fn is_valid(request: &Request) -> bool {
     let load = &request.load;
     let page = |n: u64| n.is_multiple_of(PAGE_SIZE) && n < SIZE_LIMIT;
     let code = |offset: u64| offset == NO_ENTRY || offset < load.text_size;
-    let numbers = [load.rt_addr, load.text_addr, load.text_size, load.state_addr, load.stack_size, load.instance_size];
+    let numbers =
+        [load.rt_addr, load.text_addr, load.text_size, load.state_addr, load.stack_size, load.instance_size];
     let memory = |m: &MemoryMap| {
         page(m.size) && page(m.max) && page(m.offset) && m.size <= m.max && m.max < MEMORY_RESERVATION
     };

@@ -44,8 +44,14 @@ fn is_within(start: u64, len: u64, size: u64) -> bool {
     start.checked_add(len).is_some_and(|end| end <= size)
 }
 
-pub(crate) extern "C" fn memory_grow(context: ContextAddr, desc: &mut MemoryDesc, index: u32, pages: u64) -> i64 {
-    let Some(new_size) = pages.checked_mul(WASM_PAGE_SIZE).and_then(|delta| desc.size.checked_add(delta)) else {
+pub(crate) extern "C" fn memory_grow(
+    context: ContextAddr,
+    desc: &mut MemoryDesc,
+    index: u32,
+    pages: u64,
+) -> i64 {
+    let Some(new_size) = pages.checked_mul(WASM_PAGE_SIZE).and_then(|delta| desc.size.checked_add(delta))
+    else {
         return -1;
     };
     if new_size > desc.max {
@@ -108,7 +114,12 @@ pub(crate) extern "C" fn memory_init(context: ContextAddr, args: &[u64; 7]) -> u
     part.rest
 }
 
-pub(crate) extern "C" fn table_grow(context: ContextAddr, desc: &mut TableDesc, delta: u32, value: u32) -> i32 {
+pub(crate) extern "C" fn table_grow(
+    context: ContextAddr,
+    desc: &mut TableDesc,
+    delta: u32,
+    value: u32,
+) -> i32 {
     let old_size = desc.size;
     let Some(new_size) = old_size.checked_add(delta).filter(|&size| size <= desc.max) else { return -1 };
     let addr = element_addr(context, desc, u64::from(old_size));

@@ -15,7 +15,9 @@ const RESERVED: u64 = 64;
 pub(crate) fn signal_stack_addr() -> u64 {
     let addr;
     // SAFETY: only calculates an address; the linker script defines the symbol.
-    unsafe { asm!("lea {}, [rip + __image_end]", out(reg) addr, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("lea {}, [rip + __image_end]", out(reg) addr, options(pure, nomem, nostack, preserves_flags))
+    };
     addr
 }
 

@@ -27,7 +27,9 @@ pub(crate) fn install() {
     const SECCOMP_SET_MODE_FILTER: usize = 1;
     let program = Program { len: FILTER.len() as u16, instructions: FILTER.as_ptr() };
     // SAFETY: the kernel reads the filter.
-    let result = unsafe { syscall(nr::SECCOMP, [SECCOMP_SET_MODE_FILTER, 0, (&raw const program).expose_provenance()]) };
+    let result = unsafe {
+        syscall(nr::SECCOMP, [SECCOMP_SET_MODE_FILTER, 0, (&raw const program).expose_provenance()])
+    };
     if result.is_err() {
         exit(LoadFailure::InstallFilter as i32);
     }

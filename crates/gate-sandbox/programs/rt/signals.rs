@@ -6,7 +6,9 @@ use core::sync::atomic::Ordering;
 use gate_wire::context::{ExitKind, ExitRecord};
 use gate_wire::load::LoadFailure;
 use sys::number::{nr, signal};
-use sys::process::{self, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SigAction, exit, set_signal_action, signal_bit};
+use sys::process::{
+    self, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SigAction, exit, set_signal_action, signal_bit,
+};
 use sys::raw::syscall;
 
 /// The beginning of a `siginfo_t` of a fault.
@@ -65,7 +67,9 @@ type Handler = extern "C" fn(u32, &SigInfo, &mut UContext);
 fn set_handler(signal: u32, handler: Handler) {
     let restorer: usize;
     // SAFETY: only calculates an address.
-    unsafe { asm!("lea {}, [rip + rt_sigreturn]", out(reg) restorer, options(pure, nomem, nostack, preserves_flags)) };
+    unsafe {
+        asm!("lea {}, [rip + rt_sigreturn]", out(reg) restorer, options(pure, nomem, nostack, preserves_flags))
+    };
     // Interrupted system calls are not restarted: a suspension waits for no one.
     let action = SigAction {
         handler: handler as usize,

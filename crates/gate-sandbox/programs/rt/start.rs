@@ -5,10 +5,10 @@ use crate::functions::fill_functions;
 use crate::{data, filter, signals};
 use core::arch::global_asm;
 use core::sync::atomic::Ordering;
+use gate_wire::PAGE_SIZE;
 use gate_wire::context::{ExitKind, ExitRecord};
 use gate_wire::context_offset;
 use gate_wire::load::{ADDRESS_RANGE, LoadFailure};
-use gate_wire::PAGE_SIZE;
 use sys::memory;
 use sys::process::exit;
 

@@ -54,7 +54,10 @@ pub fn send_now(fd: i32, message: &[u8]) -> Result<()> {
     const MSG_NOSIGNAL: usize = 0x4000;
     let flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     // SAFETY: the kernel reads the slice.
-    unsafe { syscall(nr::SENDTO, [fd as usize, message.as_ptr().expose_provenance(), message.len(), flags, 0, 0]) }.map(drop)
+    unsafe {
+        syscall(nr::SENDTO, [fd as usize, message.as_ptr().expose_provenance(), message.len(), flags, 0, 0])
+    }
+    .map(drop)
 }
 
 /// Do not wait for a message.
@@ -129,8 +132,12 @@ pub fn receive(fd: i32, buf: &mut [u8], flags: usize) -> Result<Received> {
     // SAFETY: the kernel reads and writes the structures, and writes to `buf`, within their sizes.
     let size = unsafe { syscall(nr::RECVMSG, [fd as usize, (&raw mut msg).expose_provenance(), flags]) }?;
 
-    let mut received =
-        Received { size, truncated: msg.flags & (MSG_CTRUNC | MSG_TRUNC) != 0, fds: [-1; MAX_FDS], fd_count: 0 };
+    let mut received = Received {
+        size,
+        truncated: msg.flags & (MSG_CTRUNC | MSG_TRUNC) != 0,
+        fds: [-1; MAX_FDS],
+        fd_count: 0,
+    };
     if msg.control_size >= HEADER_SIZE && (control.level, control.kind) == (SOL_SOCKET, SCM_RIGHTS) {
         received.fd_count = (control.size.saturating_sub(HEADER_SIZE) / size_of::<i32>()).min(MAX_FDS);
         let [a, b, c, _] = control.fds;
@@ -178,14 +185,21 @@ pub fn modify_poll(poll: i32, fd: i32, events: u32, key: u64) -> Result<()> {
 fn control_poll(poll: i32, op: usize, fd: i32, events: u32, key: u64) -> Result<()> {
     let event = Event { events, key };
     // SAFETY: the kernel reads the structure.
-    unsafe { syscall(nr::EPOLL_CTL, [poll as usize, op, fd as usize, (&raw const event).expose_provenance()]) }.map(drop)
+    unsafe {
+        syscall(nr::EPOLL_CTL, [poll as usize, op, fd as usize, (&raw const event).expose_provenance()])
+    }
+    .map(drop)
 }
 
 /// Waits until something happens.
 pub fn wait_poll(poll: i32, events: &mut [Event]) -> Result<&[Event]> {
     let forever = usize::MAX;
     // SAFETY: the kernel writes to the slice.
-    let count =
-        unsafe { syscall(nr::EPOLL_WAIT, [poll as usize, events.as_mut_ptr().expose_provenance(), events.len(), forever]) }?;
+    let count = unsafe {
+        syscall(
+            nr::EPOLL_WAIT,
+            [poll as usize, events.as_mut_ptr().expose_provenance(), events.len(), forever],
+        )
+    }?;
     events.get(..count).ok_or(Errno(crate::number::errno::EINVAL))
 }

@@ -46,7 +46,8 @@ pub unsafe fn map(addr: u64, size: u64, prot: usize, flags: usize, file: Option<
         None => (usize::MAX, 0, flags | MAP_ANONYMOUS),
     };
     // SAFETY: the caller's promise.
-    unsafe { syscall(nr::MMAP, [addr as usize, size as usize, prot, flags, fd, offset]) }.map(|addr| addr as u64)
+    unsafe { syscall(nr::MMAP, [addr as usize, size as usize, prot, flags, fd, offset]) }
+        .map(|addr| addr as u64)
 }
 
 /// Unmaps whatever is in a range.

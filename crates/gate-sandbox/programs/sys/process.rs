@@ -81,7 +81,10 @@ const SIGSET_SIZE: usize = 8;
 /// The handler and restorer must be fit for the purpose.
 pub unsafe fn set_signal_action(signal: u32, action: &SigAction) -> Result<()> {
     // SAFETY: the kernel reads a structure; the rest is the caller's promise.
-    unsafe { syscall(nr::RT_SIGACTION, [signal as usize, (&raw const *action).expose_provenance(), 0, SIGSET_SIZE]) }.map(drop)
+    unsafe {
+        syscall(nr::RT_SIGACTION, [signal as usize, (&raw const *action).expose_provenance(), 0, SIGSET_SIZE])
+    }
+    .map(drop)
 }
 
 /// Gives all signals their default handling.
@@ -103,7 +106,10 @@ pub const fn signal_bit(signal: u32) -> u64 {
 pub fn set_signal_mask(mask: u64) -> Result<()> {
     const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads the mask.
-    unsafe { syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, (&raw const mask).expose_provenance(), 0, SIGSET_SIZE]) }.map(drop)
+    unsafe {
+        syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, (&raw const mask).expose_provenance(), 0, SIGSET_SIZE])
+    }
+    .map(drop)
 }
 
 /// Sends a signal to the process of a pidfd.

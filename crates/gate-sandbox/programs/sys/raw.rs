@@ -17,7 +17,9 @@ pub unsafe fn syscall<const N: usize>(number: usize, args: [usize; N]) -> Result
     // SAFETY: the kernel clobbers rax, rcx and r11 only; the rest is the caller's promise.
     unsafe {
         match N {
-            0 => asm!("syscall", inlateout("rax") number => ret, out("rcx") _, out("r11") _, options(nostack)),
+            0 => {
+                asm!("syscall", inlateout("rax") number => ret, out("rcx") _, out("r11") _, options(nostack))
+            }
             1 => asm!("syscall", inlateout("rax") number => ret, in("rdi") arg(0),
                 out("rcx") _, out("r11") _, options(nostack)),
             2 => asm!("syscall", inlateout("rax") number => ret, in("rdi") arg(0), in("rsi") arg(1),

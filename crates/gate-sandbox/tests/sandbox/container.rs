@@ -86,6 +86,12 @@ impl Container {
         self.reports.pop_front().unwrap()
     }
 
+    /// Waits until all requests so far have been handled: the refusal of a bad one tells.
+    pub(crate) fn settle(&mut self) {
+        self.request(Op::Kill, u32::MAX, &[]);
+        assert_eq!(self.report(), Report::Refused { id: u32::MAX, errno: libc::EINVAL as u32 });
+    }
+
     /// Waits for the report of a process's death. Gives its status.
     pub(crate) fn death(&mut self, expected_id: u32) -> u32 {
         match self.report() {

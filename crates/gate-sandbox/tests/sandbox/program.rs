@@ -49,7 +49,10 @@ impl Program {
         let memories = vec![MemoryMap { size: MEMORY_SIZE, max: MEMORY_MAX, offset: CONTEXT_OFFSET }];
         let program = Self { text: memfd(c"text", &text), state, request, memories };
         let desc = MemoryDesc { size: MEMORY_SIZE, max: MEMORY_MAX };
-        program.write_below(memory_desc_distance(0), &[desc.size.to_le_bytes(), desc.max.to_le_bytes()].concat());
+        program.write_below(
+            memory_desc_distance(0),
+            &[desc.size.to_le_bytes(), desc.max.to_le_bytes()].concat(),
+        );
         program
     }
 
@@ -161,6 +164,7 @@ macro_rules! machine_code {
         $(
             core::arch::global_asm!(
                 ".pushsection .rodata",
+                ".balign 16",
                 concat!("gate_test_", stringify!($name), ":"),
                 $($line,)*
                 concat!("gate_test_", stringify!($name), "_end:"),
