@@ -1,14 +1,14 @@
 //! Decides where things are in the instance region.
 //!
-//! From the context address down: the context, globals, descriptors of memories and tables, lengths of passive
-//! segments, the entry area, and tables.
+//! From the context address down: the context, descriptors of memories (which rt has to find), globals, descriptors of
+//! tables, lengths of passive segments, the entry area, and tables.
 
 use crate::compiled::{GlobalInfo, Layout, MemoryInfo, TableInfo};
 use crate::error::CompileError;
 use crate::module::{Module, SegmentMode};
 use crate::value::ValType;
 use gate_wire::PAGE_SIZE;
-use gate_wire::context::{Context, MemoryDesc, TableDesc};
+use gate_wire::context::{TableDesc, memory_desc_distance};
 
 /// Where everything is. Distances are in bytes below the context address.
 pub(crate) struct InstanceLayout {
@@ -28,7 +28,17 @@ const MAX_INSTANCE_SIZE: u64 = i32::MAX as u64 + 1 - (64 << 20);
 
 impl InstanceLayout {
     pub(crate) fn new(module: &Module<'_>) -> Result<Self, CompileError> {
-        let mut space = Space { top: size_of::<Context>() as u64 };
+        let memories: Vec<_> = (0..)
+            .zip(&module.memories)
+            .map(|(index, memory)| MemoryInfo {
+                min_pages: memory.min_pages,
+                max_pages: memory.max_pages,
+                desc_distance: memory_desc_distance(index) as u32,
+            })
+            .collect();
+        // There is always a descriptor of memory 0.
+        let last = module.memories.len().saturating_sub(1) as u32;
+        let mut space = Space { top: memory_desc_distance(last) };
 
         let globals = module
             .globals
@@ -36,15 +46,6 @@ impl InstanceLayout {
             .map(|global| {
                 let size = u64::from(global.ty.slot_size());
                 GlobalInfo { ty: global.ty, mutable: global.mutable, distance: space.take(size, size) }
-            })
-            .collect();
-        let memories = module
-            .memories
-            .iter()
-            .map(|memory| MemoryInfo {
-                min_pages: memory.min_pages,
-                max_pages: memory.max_pages,
-                desc_distance: space.take(size_of::<MemoryDesc>() as u64, 16),
             })
             .collect();
         let table_descs: Vec<_> =

@@ -2,9 +2,8 @@
 //!
 //! Usage: `cargo run --release -p gate-runtime --example start_latency [ROUNDS]`
 //!
-//! Three numbers, interleaved: the floor, which is spawning and waiting for an empty static program (the sandbox's executor
-//! itself, which exits at once without its control socket); from having a program to its exit; and the same with a process that
-//! was made in advance.
+//! Two kinds of runs, interleaved: from having a program to knowing how it ended, and the same with a process that was
+//! made in advance.
 
 use gate_compiler::{Options, WasiImports};
 use gate_image::{Instance, InstanceOptions, Program};

@@ -6,7 +6,7 @@ use crate::error::{ExecutorError, ProcessError};
 use crate::program::{ProgramCode, ProgramState};
 use crate::watch;
 use gate_image::{GuestMemory, Mutation, Placement};
-use gate_sandbox::RT;
+use gate_sandbox::RT_SPAN;
 use gate_wire::call::CallRequest;
 use gate_wire::control::Op;
 use gate_wire::load::{LoadRequest, MAX_MEMORIES, NO_ENTRY};
@@ -109,7 +109,7 @@ impl Process {
         let memories = state.memory_maps()?;
         let (stack_size, instance_size) = (state.stack_size(), state.instance_size());
         let span = PAGE_SIZE + stack_size + instance_size + MEMORY_RESERVATION * memories.len() as u64;
-        let placement = Placement::random(RT.len() as u64, code.text_size(), span)
+        let placement = Placement::random(RT_SPAN, code.text_size(), span)
             .map(|p| Placement { state_addr: p.state_addr + PAGE_SIZE, ..p })
             .ok_or(ProcessError::AddressSpace)?;
         let monotonic_origin = state.monotonic_time().wrapping_sub(monotonic_now());

@@ -4,6 +4,7 @@
 //! another program it makes system calls and nothing else: locks of the C library or of Rust's may be held by threads
 //! which it does not have.
 
+use gate_sandbox::SETUP_CAPABILITIES;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
@@ -231,21 +232,24 @@ fn child_steps(given: &Given) -> Result<Never, (i32, i32)> {
     Err((5, libc::ENOEXEC))
 }
 
-/// Makes the capabilities which the process has in its user namespace outlast the execution, though it is not
-/// that namespace's user zero.
+/// Makes the capabilities that the executor needs outlast the execution, though the process is not its user
+/// namespace's user zero, and gives up the others.
 fn keep_capabilities() -> Result<(), i32> {
     const VERSION_3: u32 = 0x2008_0522;
-    let mut header = [VERSION_3, 0];
-    let mut sets = [0u32; 6];
-    let (header, sets_addr) = ((&raw mut header).expose_provenance(), (&raw mut sets).expose_provenance());
-    sys(libc::SYS_capget, [header, sets_addr, 0, 0, 0])?;
-    // Two words each of: effective, permitted, inheritable, interleaved.
-    sets[2] = sets[1];
-    sets[5] = sets[4];
-    sys(libc::SYS_capset, [header, sets_addr, 0, 0, 0])?;
-    let permitted = u64::from(sets[1]) | u64::from(sets[4]) << 32;
-    for capability in (0..64).filter(|c| permitted >> c & 1 != 0) {
-        sys(libc::SYS_prctl, [libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_RAISE as usize, capability, 0, 0])?;
+    const BITS: u64 = {
+        let [a, b, c, d] = SETUP_CAPABILITIES;
+        1 << a | 1 << b | 1 << c | 1 << d
+    };
+    const LOW: u32 = BITS as u32;
+    const HIGH: u32 = (BITS >> 32) as u32;
+    let header = [VERSION_3, 0];
+    // Effective, permitted and inheritable ones, of each the lower half first.
+    let sets = [LOW, LOW, LOW, HIGH, HIGH, HIGH];
+    let (header, sets) = ((&raw const header).expose_provenance(), (&raw const sets).expose_provenance());
+    sys(libc::SYS_capset, [header, sets, 0, 0, 0])?;
+    let (ambient, raise) = (libc::PR_CAP_AMBIENT as usize, libc::PR_CAP_AMBIENT_RAISE as usize);
+    for capability in SETUP_CAPABILITIES {
+        sys(libc::SYS_prctl, [ambient, raise, capability as usize, 0, 0])?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Killing, at any time.
 
 use crate::machine::{TestHost, compile, executor, instantiate, start};
-use gate_image::{InstanceError, ProgramError};
+use gate_image::{Exit, InstanceError, ProgramError};
 use gate_runtime::{NoHostFunctions, Outcome, ProcessError, ProcessPolicy, TrapId};
 use std::time::Duration;
 
@@ -29,6 +29,26 @@ async fn a_spinning_program_is_killed() {
     let mut process = executor.new_process().await.unwrap();
     let error = process.start(&program, &mut instance, ProcessPolicy::default()).unwrap_err();
     assert!(matches!(error, ProcessError::Instance(InstanceError::Program(ProgramError::Ended { .. }))), "{error}");
+    executor.close().await;
+}
+
+#[tokio::test]
+async fn a_spinning_program_is_suspended() {
+    let executor = executor().await;
+    let program = compile(SPIN);
+    for delay in [0, 20] {
+        let mut instance = instantiate(&program);
+        let mut process = start(&executor, &mut instance, "spin", &[]).await;
+        let killer = process.killer();
+        let mut none = NoHostFunctions;
+        let (outcome, ()) = tokio::join!(process.serve(&mut none), async {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            killer.suspend();
+            killer.suspend();
+        });
+        assert_eq!(outcome.unwrap().trap, TrapId::Suspended);
+        assert_eq!(instance.exit().unwrap(), Exit::Frozen);
+    }
     executor.close().await;
 }
 
