@@ -109,7 +109,7 @@ impl<'a> Generator<'a> {
         let compiled = self.context.compiled_code().expect("compilation was successful");
         let buffer = &compiled.buffer;
         let bytes = compiled.code_buffer().to_vec();
-        let alignment = buffer.alignment.max(self.isa.function_alignment().minimum);
+        let alignment = buffer.alignment.max(self.isa.function_alignment().preferred);
         let traps = buffer.traps().iter().map(|site| (site.offset, trap::id(site.code) as u8)).collect();
         let addresses = buffer
             .get_srclocs_sorted()

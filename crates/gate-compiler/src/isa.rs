@@ -6,10 +6,6 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use std::fmt::Write;
 
-/// Changes when the same compiler and options no longer make the same text, or when what the text relies on
-/// changes: instance context, rt functions, layout.
-const TEXT_ABI_VERSION: u32 = 1;
-
 /// The processor of this machine, with all that it can.
 pub(crate) fn host(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
     let builder = cranelift_native::builder().map_err(|error| {
@@ -33,8 +29,9 @@ pub(crate) fn host(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
 pub fn fingerprint(options: &Options) -> Result<String, CompileError> {
     let isa = host(options)?;
     let mut text = format!(
-        "gate-compiler {} abi {TEXT_ABI_VERSION} cranelift {} target {}\n",
+        "gate-compiler {} sources {} cranelift {} target {}\n",
         env!("CARGO_PKG_VERSION"),
+        env!("GATE_COMPILER_SOURCES"),
         cranelift_codegen::VERSION,
         isa.triple(),
     );

@@ -42,7 +42,11 @@ pub struct Frame {
 
 impl Backtrace {
     /// Walks the frame pointers from where the exit record says that the program stopped.
-    pub(crate) fn capture(program: &Program, state: &State, placement: &Placement) -> Result<Self, ImageError> {
+    pub(crate) fn capture(
+        program: &Program,
+        state: &State,
+        placement: &Placement,
+    ) -> Result<Self, ImageError> {
         let record = exit::read_record(state).map_err(ImageError::system("read the exit record"))?;
         // A fault is at its instruction, everything else behind a call.
         let mut pc = match ExitKind::from_number(record.kind) {

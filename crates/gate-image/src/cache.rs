@@ -158,7 +158,8 @@ impl Cache {
                 let age = SystemTime::now().duration_since(modified).ok()?;
                 Some(age > ABANDONED)
             };
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) && abandoned() == Some(true) {
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) && abandoned() == Some(true)
+            {
                 // Somebody else may have been quicker.
                 let _ = fs::remove_file(entry.path());
             }

@@ -9,7 +9,9 @@ use std::io;
 #[non_exhaustive]
 pub enum ProgramError {
     /// The linear memories do not fit.
-    #[error("memory {memory} needs at least {minimum} bytes, but only {available} of the limit of {limit} bytes are available")]
+    #[error(
+        "memory {memory} needs at least {minimum} bytes, but only {available} of the limit of {limit} bytes are available"
+    )]
     MemoryLimit {
         /// Index of the memory.
         memory: usize,
@@ -67,7 +69,9 @@ pub enum ProgramError {
         count: usize,
     },
     /// The function's type is not that of an entry function.
-    #[error("wrong entry signature of {name:?}: it has type {ty}, an entry function takes nothing and returns nothing or one i32")]
+    #[error(
+        "wrong entry signature of {name:?}: it has type {ty}, an entry function takes nothing and returns nothing or one i32"
+    )]
     WrongEntrySignature {
         /// Name of the export.
         name: String,

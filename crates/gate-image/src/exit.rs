@@ -4,9 +4,9 @@ use crate::placement::Placement;
 use crate::program::Program;
 use crate::state::State;
 use gate_wire::context::{ExitKind, ExitRecord};
-use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE, context_offset};
 use gate_wire::record::Reader;
 use gate_wire::trap::TrapId;
+use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE, context_offset};
 use rustix::io::Errno;
 
 /// How an instance's last run ended.

@@ -106,7 +106,7 @@ impl Instance {
     pub fn set_program_entry(&mut self, name: &str) -> Result<(), InstanceError> {
         let function = self.exported_function(name)?;
         let ty = self.function_type(function)?;
-        if !is_program_entry(ty) && !(ty.params.is_empty() && ty.results.is_empty()) {
+        if !(ty.params.is_empty() && matches!(*ty.results, [] | [ValType::I32])) {
             return Err(ProgramError::WrongEntrySignature { name: name.into(), ty: ty.clone() }.into());
         }
         self.prepare_entry(function, name, &[])
@@ -131,8 +131,7 @@ impl Instance {
                 .map_err(ImageError::system("reset the instance context"))?;
         }
         let function = self.entry.take().map(|entry| entry.function);
-        let returns_value =
-            function.and_then(|f| self.function_type(f).ok()).is_some_and(is_program_entry);
+        let returns_value = function.and_then(|f| self.function_type(f).ok()).is_some_and(is_program_entry);
         self.last_run = Some(Run { placement, function });
         Ok(Mutation {
             program: self.program.clone(),

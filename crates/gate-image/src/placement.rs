@@ -58,8 +58,11 @@ mod tests {
         const SPAN: u64 = 20 << 40;
         for _ in 0..1000 {
             let p = Placement::random(4096, 100 << 20, SPAN).unwrap();
-            let mut ranges =
-                [p.rt_addr..p.rt_addr + 4096, p.text_addr..p.text_addr + (100 << 20), p.state_addr..p.state_addr + SPAN];
+            let mut ranges = [
+                p.rt_addr..p.rt_addr + 4096,
+                p.text_addr..p.text_addr + (100 << 20),
+                p.state_addr..p.state_addr + SPAN,
+            ];
             ranges.sort_by_key(|r| r.start);
             assert!(ranges[0].start > ADDRESS_RANGE.start);
             assert!(ranges[2].end < ADDRESS_RANGE.end);

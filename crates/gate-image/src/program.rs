@@ -37,7 +37,11 @@ impl Program {
     }
 
     /// Like [`Program::new`], with maps that are decoded when they are needed.
-    pub(crate) fn with_encoded_maps(text: &[u8], info: ModuleInfo, maps: Box<[u8]>) -> Result<Self, ImageError> {
+    pub(crate) fn with_encoded_maps(
+        text: &[u8],
+        info: ModuleInfo,
+        maps: Box<[u8]>,
+    ) -> Result<Self, ImageError> {
         Self::with_maps(text, info, OnceLock::new(), maps)
     }
 

@@ -43,7 +43,8 @@ impl Template {
 
         let mut memories: Vec<Pages> = info.memories.iter().map(|_| Pages::default()).collect();
         for item in &info.initial.memory {
-            let size = info.memories.get(item.memory as usize).map(|m| m.min_pages.saturating_mul(WASM_PAGE_SIZE));
+            let size =
+                info.memories.get(item.memory as usize).map(|m| m.min_pages.saturating_mul(WASM_PAGE_SIZE));
             let end = item.offset.checked_add(item.bytes.len() as u64);
             match (memories.get_mut(item.memory as usize), size, end) {
                 (Some(pages), Some(size), Some(end)) if end <= size => pages.write(item.offset, &item.bytes),

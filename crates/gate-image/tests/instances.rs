@@ -96,7 +96,8 @@ fn limits_name_both_numbers() {
     assert_eq!(limit(Some(5 * 65536 - 1)).unwrap().memory_maps().unwrap()[0].max, 4 * 65536);
     assert_eq!(limit(None).unwrap().memory_maps().unwrap()[0].max, 1 << 32);
     for stack_size in [0, 1 << 12, (1 << 30) + 1, u64::MAX] {
-        let error = Instance::new(&program, &InstanceOptions { stack_size, ..Default::default() }).unwrap_err();
+        let error =
+            Instance::new(&program, &InstanceOptions { stack_size, ..Default::default() }).unwrap_err();
         assert!(matches!(error, InstanceError::Host(ImageError::Option { .. })), "{error}");
     }
     let options = InstanceOptions { stack_size: 200_001, ..Default::default() };
@@ -144,7 +145,10 @@ fn entries_are_checked() {
 fn segments_that_do_not_fit_are_a_trap() {
     let program = program("(module (memory 1) (data (i32.const 65536) \"x\"))");
     let error = program_error(Instance::new(&program, &InstanceOptions::default()));
-    assert!(matches!(error, ProgramError::Instantiation { trap: TrapId::MemoryAccessOutOfBounds, .. }), "{error}");
+    assert!(
+        matches!(error, ProgramError::Instantiation { trap: TrapId::MemoryAccessOutOfBounds, .. }),
+        "{error}"
+    );
 }
 
 #[test]

@@ -57,5 +57,10 @@ async fn run(mut process: Process, program: &Program) -> Result<()> {
 fn print(what: &str, mut times: Vec<Duration>) {
     times.sort();
     let percentile = |p: usize| times[(times.len() - 1) * p / 100].as_nanos() as f64 / 1000.0;
-    println!("{what}: p50 {:.1} us, p90 {:.1} us, p99 {:.1} us", percentile(50), percentile(90), percentile(99));
+    println!(
+        "{what}: p50 {:.1} us, p90 {:.1} us, p99 {:.1} us",
+        percentile(50),
+        percentile(90),
+        percentile(99)
+    );
 }

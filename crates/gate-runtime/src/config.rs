@@ -10,7 +10,8 @@ pub const MAX_PROCS: u32 = gate_wire::MAX_PROCS;
 pub struct Config {
     /// How many processes there may be at once, prepared ones included. At least 1 and at most [`MAX_PROCS`].
     ///
-    /// A live process takes up two of the host's file descriptors.
+    /// A live process takes up two of the host's file descriptors, and one of the executor's: there are no more processes
+    /// than the hard limit on them (`RLIMIT_NOFILE`) allows.
     pub max_procs: u32,
     /// How the container is made.
     pub container: ContainerConfig,

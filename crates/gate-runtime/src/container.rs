@@ -147,7 +147,8 @@ fn hint(error: &io::Error) -> String {
             }
         }
         Some(libc::ENOSYS | libc::EINVAL) => {
-            reasons.push("the kernel is too old, or a seccomp filter around this process forbids clone3".into());
+            reasons
+                .push("the kernel is too old, or a seccomp filter around this process forbids clone3".into());
         }
         _ => {}
     }

@@ -103,7 +103,8 @@ impl Control {
         // There are as many ids as permits, and an id is freed before its permit.
         let id = table.free.pop().ok_or(ExecutorError::Dead)?;
         let tenant = Arc::new(make(id));
-        table.slots[id as usize] = Some(Slot { tenant: Arc::clone(&tenant) as Arc<dyn Tenant>, _permit: permit });
+        table.slots[id as usize] =
+            Some(Slot { tenant: Arc::clone(&tenant) as Arc<dyn Tenant>, _permit: permit });
         let result = self.send(&mut table, Message { request: Request { op: Op::Create, id }, fd: Some(fd) });
         match result {
             Ok(()) => Ok(tenant),

@@ -8,6 +8,7 @@ use crate::process::Process;
 use crate::watch;
 use gate_wire::control::{Report, SetupStep};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::process::{Resource, getrlimit};
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -37,11 +38,13 @@ impl Executor {
         // The task does not panic, but its runtime can be shut down.
         let Container { executor, control, setup } = container.map_err(|_| ExecutorError::Dead)??;
 
-        let socket = watch::socket(control, Interest::READABLE | Interest::WRITABLE).map_err(ExecutorError::system("watch the control socket"))?;
-        send(&socket, &setup.encode(), SendFlags::NOSIGNAL).map_err(container::failed("configure the container"))?;
+        let socket = watch::socket(control, Interest::READABLE | Interest::WRITABLE)
+            .map_err(ExecutorError::system("watch the control socket"))?;
+        send(&socket, &setup.encode(), SendFlags::NOSIGNAL)
+            .map_err(container::failed("configure the container"))?;
         wait_ready(&socket).await?;
 
-        let control = Arc::new(Control::new(socket, config.max_procs));
+        let control = Arc::new(Control::new(socket, config.max_procs.min(descriptor_limit())));
         let process = watch::executor(ExecutorProcess(executor))
             .map_err(ExecutorError::system("watch the executor"))?;
         tokio::spawn(Arc::clone(&control).run(process));
@@ -76,6 +79,14 @@ impl Drop for Executor {
     }
 }
 
+/// How many processes an executor can hold descriptors of: it raises its limit as far as it may.
+fn descriptor_limit() -> u32 {
+    /// Its other descriptors, and a received one.
+    const OTHERS: u64 = 16;
+    let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    u32::try_from(hard.saturating_sub(OTHERS)).unwrap_or(u32::MAX).max(1)
+}
+
 /// Waits for the executor's first report.
 async fn wait_ready(socket: &AsyncFd<OwnedFd>) -> Result<(), ExecutorError> {
     let mut buf = [0; Report::SIZE];
@@ -83,7 +94,13 @@ async fn wait_ready(socket: &AsyncFd<OwnedFd>) -> Result<(), ExecutorError> {
         let (size, _) = recv(socket, &mut buf[..], RecvFlags::DONTWAIT)?;
         Ok(if size == Report::SIZE { Report::decode(&buf) } else { None })
     };
-    match socket.async_io(Interest::READABLE, { let mut receive = receive; move |_| receive() }).await {
+    match socket
+        .async_io(Interest::READABLE, {
+            let mut receive = receive;
+            move |_| receive()
+        })
+        .await
+    {
         Ok(Some(Report::Ready)) => Ok(()),
         Ok(Some(Report::Failed { step, errno })) => {
             Err(container::failed(SetupStep::describe(step))(io::Error::from_raw_os_error(errno as i32)))

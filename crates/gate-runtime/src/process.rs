@@ -75,8 +75,7 @@ impl Process {
         let (socket, program_socket) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(ExecutorError::system(action))?;
-        let socket =
-            watch::socket(socket, Interest::READABLE).map_err(ExecutorError::system(action))?;
+        let socket = watch::socket(socket, Interest::READABLE).map_err(ExecutorError::system(action))?;
         let shared = control.create(vacancy, program_socket, |id| Shared {
             id,
             control: Arc::clone(control),
@@ -128,9 +127,8 @@ impl Process {
             time_resolution: resolution.max(1),
         };
         let mut buf = [0; LoadRequest::MAX_SIZE];
-        let size = request
-            .encode(&memories, &mut buf)
-            .ok_or(ProcessError::Order("cannot have so many memories"))?;
+        let size =
+            request.encode(&memories, &mut buf).ok_or(ProcessError::Order("cannot have so many memories"))?;
         debug_assert!(memories.len() <= MAX_MEMORIES);
 
         let mutation = state.begin_mutation(placement)?;

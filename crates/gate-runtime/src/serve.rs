@@ -68,11 +68,11 @@ impl Process {
                     Err(fault) => return Ok(Over::HostFault(fault)),
                 };
                 *request = None;
-                match send(&self.socket, &reply.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                // If it is dead, receiving tells.
+                let sent = send(&self.socket, &reply.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+                if sent == Err(Errno::AGAIN) {
                     // It has many replies already, so it has made calls without waiting for any.
-                    Err(Errno::AGAIN) => return Ok(Over::Violation),
-                    // If it is dead, receiving tells.
-                    Ok(_) | Err(_) => {}
+                    return Ok(Over::Violation);
                 }
             }
             let mut guard =
@@ -162,9 +162,7 @@ fn receive(socket: BorrowedFd<'_>, closed: bool) -> std::result::Result<Received
         Ok((0, _)) if !closed && !hung_up(socket)? => Ok(Received::Violation),
         // What the host had sent was not received by the program.
         Ok((0, _)) | Err(Errno::CONNRESET) => Ok(Received::Hangup),
-        Ok((size, _)) => {
-            Ok(CallRequest::decode(&buf[..size]).map_or(Received::Violation, Received::Request))
-        }
+        Ok((size, _)) => Ok(CallRequest::decode(&buf[..size]).map_or(Received::Violation, Received::Request)),
         Err(errno) => Err(errno),
     }
 }

@@ -201,7 +201,9 @@ fn child_steps(given: &Given) -> Result<Never, (i32, i32)> {
     // The host must not appear to be alive because this process holds its end.
     sys(libc::SYS_close, [given.host_sync as usize, 0, 0, 0, 0]).map_err(at(0))?;
     let mut byte = 0u8;
-    match sys(libc::SYS_read, [given.sync as usize, (&raw mut byte).expose_provenance(), 1, 0, 0]).map_err(at(0))? {
+    match sys(libc::SYS_read, [given.sync as usize, (&raw mut byte).expose_provenance(), 1, 0, 0])
+        .map_err(at(0))?
+    {
         1 => {}
         // The host has given up.
         _ => return Err((0, libc::EPIPE)),

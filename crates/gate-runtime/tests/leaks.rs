@@ -15,7 +15,9 @@ fn descendants() -> usize {
     let children = |pid: u32| {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
         let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        lists.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()).collect()
+        lists
+            .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+            .collect()
     };
     let mut generation: Vec<u32> = children(std::process::id());
     let mut count = 0;
@@ -50,7 +52,8 @@ async fn thousands_of_processes_leave_nothing() {
             (func (export "spin") (loop $l (br $l))))"#,
     )
     .unwrap();
-    let program = Program::new(gate_compiler::compile(&wasm, &Options::default(), &WasiImports).unwrap()).unwrap();
+    let program =
+        Program::new(gate_compiler::compile(&wasm, &Options::default(), &WasiImports).unwrap()).unwrap();
     // Descriptors of tokio's own exist from the first use on.
     let warm_up = Executor::new(Config::default()).await.unwrap();
     warm_up.close().await;

@@ -88,7 +88,13 @@ impl Scan {
         let mut reader = body.get_operators_reader()?;
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
+            if scanner.blocks.is_empty() {
+                return Err(Invalid);
+            }
             scanner.operator(&op, offset, &call_stops)?;
+        }
+        if !scanner.blocks.is_empty() {
+            return Err(Invalid);
         }
         scanner.scan.number_locals(locals)
     }

@@ -11,8 +11,8 @@ use crate::value::{FuncType, ValType};
 use gate_wire::context::MAX_CALL_ARGS;
 use std::collections::HashMap;
 use wasmparser::{
-    Chunk, DataKind, ElementItems, ElementKind, ExternalKind, Import, Parser, Payload, SectionLimited,
-    TypeRef, ValidPayload, Validator,
+    Chunk, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Import, Parser, Payload,
+    SectionLimited, TypeRef, ValidPayload, Validator,
 };
 
 type Result<T> = std::result::Result<T, CompileError>;
@@ -54,6 +54,7 @@ pub(super) fn parse<'a>(
                     limits.function_size.into(),
                     range.start,
                 )?;
+                reader.locals(to_validate.index, &body)?;
                 reader.module.bodies.push(Body { body, validator: to_validate });
             }
             _ => reader.section(payload)?,
@@ -253,6 +254,15 @@ impl<'a> SectionReader<'a, '_> {
         let max = ty.maximum.unwrap_or(limit).min(limit);
         self.module.tables.push(Table { ty: element, min: ty.initial as u32, max: max as u32 });
         Ok(())
+    }
+
+    /// Checks the number of a function's locals. What is wrong with them otherwise is found when the function is validated.
+    fn locals(&self, function: u32, body: &FunctionBody<'_>) -> Result<()> {
+        let mut count = self.module.function_type(function).params.len() as u64;
+        for declaration in body.get_locals_reader()? {
+            count += u64::from(declaration?.0);
+        }
+        check("number of locals", count, self.limits.locals.into(), body.range().start)
     }
 
     fn element_segment(&mut self, offset: u64, element: wasmparser::Element<'a>) -> Result<()> {

@@ -14,7 +14,9 @@ fn executors() -> Vec<i32> {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         children.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()
     });
-    children.filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "gate-executor\n")).collect()
+    children
+        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c == "gate-executor\n"))
+        .collect()
 }
 
 #[tokio::test]

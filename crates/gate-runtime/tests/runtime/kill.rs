@@ -28,7 +28,10 @@ async fn a_spinning_program_is_killed() {
     assert!(instance.set_entry("spin", &[]).is_ok());
     let mut process = executor.new_process().await.unwrap();
     let error = process.start(&program, &mut instance, ProcessPolicy::default()).unwrap_err();
-    assert!(matches!(error, ProcessError::Instance(InstanceError::Program(ProgramError::Ended { .. }))), "{error}");
+    assert!(
+        matches!(error, ProcessError::Instance(InstanceError::Program(ProgramError::Ended { .. }))),
+        "{error}"
+    );
     executor.close().await;
 }
 
@@ -73,9 +76,8 @@ async fn a_process_is_killed_before_it_is_started() {
 #[tokio::test]
 async fn a_program_is_killed_in_a_host_call() {
     let executor = executor().await;
-    let program = compile(
-        r#"(module (import "test" "stuck" (func $stuck)) (func (export "wait") (call $stuck)))"#,
-    );
+    let program =
+        compile(r#"(module (import "test" "stuck" (func $stuck)) (func (export "wait") (call $stuck)))"#);
     let mut instance = instantiate(&program);
     let mut process = start(&executor, &mut instance, "wait", &[]).await;
     let killer = process.killer();
@@ -92,9 +94,8 @@ async fn a_program_is_killed_in_a_host_call() {
 #[tokio::test]
 async fn a_host_fault_ends_the_program() {
     let executor = executor().await;
-    let program = compile(
-        r#"(module (import "test" "broken" (func $broken)) (func (export "call") (call $broken)))"#,
-    );
+    let program =
+        compile(r#"(module (import "test" "broken" (func $broken)) (func (export "call") (call $broken)))"#);
     let mut instance = instantiate(&program);
     let mut process = start(&executor, &mut instance, "call", &[]).await;
     let error = process.serve(&mut TestHost::default()).await.unwrap_err();
@@ -106,9 +107,8 @@ async fn a_host_fault_ends_the_program() {
 #[tokio::test]
 async fn serving_can_be_interrupted() {
     let executor = executor().await;
-    let program = compile(
-        r#"(module (import "test" "stuck" (func $stuck)) (func (export "wait") (call $stuck)))"#,
-    );
+    let program =
+        compile(r#"(module (import "test" "stuck" (func $stuck)) (func (export "wait") (call $stuck)))"#);
     let mut instance = instantiate(&program);
     let mut process = start(&executor, &mut instance, "wait", &[]).await;
     let mut host = TestHost::default();

@@ -3,7 +3,8 @@
 use gate_compiler::{FuncType, ImportProblem, ImportResolver, Options, Value};
 use gate_image::{GuestMemory, Instance, InstanceOptions, Program};
 use gate_runtime::{
-    Config, Executor, HostFault, HostFunctions, NoHostFunctions, Outcome, Process, ProcessError, ProcessPolicy,
+    Config, Executor, HostFault, HostFunctions, NoHostFunctions, Outcome, Process, ProcessError,
+    ProcessPolicy,
 };
 use gate_wire::call::{CallReply, CallRequest};
 use std::future::Future;
@@ -76,7 +77,12 @@ pub(crate) async fn executor() -> Executor {
 }
 
 /// A process in which the instance's function has been started.
-pub(crate) async fn start(executor: &Executor, instance: &mut Instance, name: &str, args: &[Value]) -> Process {
+pub(crate) async fn start(
+    executor: &Executor,
+    instance: &mut Instance,
+    name: &str,
+    args: &[Value],
+) -> Process {
     instance.set_entry(name, args).expect("entry");
     let mut process = executor.new_process().await.expect("process");
     let program = instance.program().clone();
@@ -95,7 +101,12 @@ pub(crate) async fn run(
 }
 
 /// Calls a function of the instance, which must return, and gives its results.
-pub(crate) async fn call(executor: &Executor, instance: &mut Instance, name: &str, args: &[Value]) -> Vec<Value> {
+pub(crate) async fn call(
+    executor: &Executor,
+    instance: &mut Instance,
+    name: &str,
+    args: &[Value],
+) -> Vec<Value> {
     let outcome = run(executor, instance, name, args).await.expect("outcome");
     assert_eq!(outcome.trap, gate_runtime::TrapId::Exit, "{name}: {outcome}");
     instance.results().expect("results")

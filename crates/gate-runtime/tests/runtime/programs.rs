@@ -54,7 +54,10 @@ async fn an_instance_keeps_its_state_between_entries() {
     assert_eq!(call(&executor, &mut instance, "count", &[]).await, [I32(42)]);
     assert_eq!(call(&executor, &mut instance, "count", &[]).await, [I32(43)]);
     assert_eq!(call(&executor, &mut instance, "load", &[I32(65531)]).await, [I32(98)]);
-    assert_eq!(run(&executor, &mut instance, "load", &[I32(65536)]).await.unwrap().trap, TrapId::MemoryAccessOutOfBounds);
+    assert_eq!(
+        run(&executor, &mut instance, "load", &[I32(65536)]).await.unwrap().trap,
+        TrapId::MemoryAccessOutOfBounds
+    );
     assert_eq!(call(&executor, &mut instance, "grow", &[I32(2)]).await, [I32(1)]);
     assert_eq!(memory.size().unwrap(), 3 * 65536);
     assert_eq!(call(&executor, &mut instance, "grow", &[I32(1)]).await, [I32(-1)]);
@@ -169,7 +172,10 @@ async fn what_has_terminated_does_not_run_again() {
     instance.set_entry("exit", &[]).unwrap();
     let mut process = executor.new_process().await.unwrap();
     let error = process.start(&program, &mut instance, ProcessPolicy::default()).unwrap_err();
-    assert!(matches!(error, ProcessError::Instance(InstanceError::Program(ProgramError::Ended { .. }))), "{error}");
+    assert!(
+        matches!(error, ProcessError::Instance(InstanceError::Program(ProgramError::Ended { .. }))),
+        "{error}"
+    );
     process.close().await;
     executor.close().await;
 }
@@ -189,7 +195,8 @@ async fn without_a_function_nothing_starts() {
 #[tokio::test]
 async fn a_start_function_alone_is_a_program() {
     let executor = executor().await;
-    let program = compile("(module (memory 1) (func $s (i32.store8 (i32.const 5) (i32.const 6))) (start $s))");
+    let program =
+        compile("(module (memory 1) (func $s (i32.store8 (i32.const 5) (i32.const 6))) (start $s))");
     let mut instance = instantiate(&program);
     let mut process = executor.new_process().await.unwrap();
     process.start(&program, &mut instance, ProcessPolicy::default()).unwrap();

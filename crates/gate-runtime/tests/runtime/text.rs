@@ -1,8 +1,8 @@
 //! A very small assembler.
 
 use gate_compiler::{
-    CompiledModule, Export, ExportKind, FuncType, FunctionMap, InitialState, Layout, Maps, MemoryInfo, ModuleInfo,
-    Trampoline,
+    CompiledModule, Export, ExportKind, FuncType, FunctionMap, InitialState, Layout, Maps, MemoryInfo,
+    ModuleInfo, Trampoline,
 };
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::Context;
@@ -83,7 +83,11 @@ impl Text {
                 exports: vec![Export { name: "entry".into(), kind: ExportKind::Function, index: 0 }],
                 start: None,
                 trampolines: vec![Trampoline { function: 0, text_offset: 0 }],
-                memories: vec![MemoryInfo { min_pages: 1, max_pages: Some(2), desc_distance: CONTEXT_SIZE + 16 }],
+                memories: vec![MemoryInfo {
+                    min_pages: 1,
+                    max_pages: Some(2),
+                    desc_distance: CONTEXT_SIZE + 16,
+                }],
                 tables: Vec::new(),
                 globals: Vec::new(),
                 layout: Layout {
