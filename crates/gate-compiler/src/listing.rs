@@ -24,22 +24,25 @@ pub fn write_listing(
         .map_err(|error| CompileError::internal(format!("cannot make a disassembler: {error}")))?;
     let mut listing = Listing { module, out };
     for (start, end, title) in sections(module) {
-        let bytes = module.text.get(start as usize..end as usize).unwrap_or_default();
-        let instructions = disassembler
-            .disasm_all(bytes, u64::from(start))
-            .map_err(|error| CompileError::internal(format!("cannot disassemble: {error}")))?;
-        let result = (|| {
-            listing.heading(start, &title)?;
-            let mut code_offset = AddressMapping::NONE;
+        listing.write(start, &title, |_| Ok(()))?;
+        let mut code_offset = AddressMapping::NONE;
+        let mut next = start;
+        while next < end {
+            let bytes = module.text.get(next as usize..end as usize).unwrap_or_default();
+            let instructions = disassembler
+                .disasm_count(bytes, u64::from(next), CHUNK)
+                .map_err(|error| CompileError::internal(format!("cannot disassemble: {error}")))?;
             for instruction in instructions.iter() {
-                listing.place(instruction.address() as u32, &mut code_offset)?;
-                let mnemonic = instruction.mnemonic().unwrap_or("?");
-                let operands = instruction.op_str().unwrap_or_default();
-                listing.instruction(instruction.address() as u32, mnemonic, operands)?;
+                next = instruction.address() as u32;
+                listing.place(next, &mut code_offset)?;
+                listing.instruction(next, instruction.mnemonic(), instruction.op_str())?;
+                next += instruction.len() as u32;
             }
-            writeln!(listing.out)
-        })();
-        result.map_err(|_: fmt::Error| CompileError::internal("cannot write the listing"))?;
+            // What follows a function's instructions are constants.
+            if instructions.is_empty() {
+                break;
+            }
+        }
     }
     Ok(())
 }

@@ -350,7 +350,7 @@ fn limits_are_kept() {
         (Limits { text_size: 64, ..default }, two_functions, "size of the text"),
     ];
     for (limits, wat, what) in cases {
-        let error = limited(wat, limits).err().expect(what);
+        let error = limited(wat, limits).expect_err(what);
         assert_eq!(error.kind(), ErrorKind::Limit);
         assert!(error.to_string().starts_with(what), "{error}");
         limited(wat, default).unwrap();

@@ -157,7 +157,12 @@ impl Control {
                         executor.get_ref().0.kill();
                     }
                 }
-                result = self.flush(), if !gone && self.has_queue() => gone = result.is_err(),
+                result = self.flush(), if !gone && self.has_queue() => {
+                    if result.is_err() {
+                        gone = true;
+                        executor.get_ref().0.kill();
+                    }
+                }
             }
         }
         // What the executor has told before its death still counts.
@@ -207,7 +212,20 @@ impl Control {
         let result = guard.try_io(|_| {
             let mut table = self.table();
             while let Some(message) = table.queue.front() {
-                self.send_now(message)?;
+                let id = message.request.id;
+                match self.send_now(message) {
+                    Ok(()) => {}
+                    // This user has too many descriptors on the way to somebody. Other messages have none.
+                    Err(Errno::TOOMANYREFS) => {
+                        if let Some(slot) = table.vacate(id) {
+                            let _ = slot
+                                .tenant
+                                .end()
+                                .set(End::Refused { errno: Errno::TOOMANYREFS.raw_os_error() });
+                        }
+                    }
+                    Err(errno) => return Err(errno.into()),
+                }
                 table.queue.pop_front();
             }
             Ok(())
@@ -219,7 +237,8 @@ impl Control {
     fn send(&self, table: &mut Table, message: Message) -> Result<(), Errno> {
         if table.queue.is_empty() {
             match self.send_now(&message) {
-                Err(Errno::AGAIN) => {}
+                // What lacks memory now is tried once more, and then given up with the executor.
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => {}
                 result => return result,
             }
         }

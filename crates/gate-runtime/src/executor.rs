@@ -90,17 +90,11 @@ fn descriptor_limit() -> u32 {
 /// Waits for the executor's first report.
 async fn wait_ready(socket: &AsyncFd<OwnedFd>) -> Result<(), ExecutorError> {
     let mut buf = [0; Report::SIZE];
-    let receive = || {
+    let receive = |_: &OwnedFd| {
         let (size, _) = recv(socket, &mut buf[..], RecvFlags::DONTWAIT)?;
         Ok(if size == Report::SIZE { Report::decode(&buf) } else { None })
     };
-    match socket
-        .async_io(Interest::READABLE, {
-            let mut receive = receive;
-            move |_| receive()
-        })
-        .await
-    {
+    match socket.async_io(Interest::READABLE, receive).await {
         Ok(Some(Report::Ready)) => Ok(()),
         Ok(Some(Report::Failed { step, errno })) => {
             Err(container::failed(SetupStep::describe(step))(io::Error::from_raw_os_error(errno as i32)))

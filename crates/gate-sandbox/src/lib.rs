@@ -77,7 +77,8 @@
 //! the kernel; calls through it are filtered as others are.
 //!
 //! Descriptors: the call socket. Resource limits: zero, but for processor time (the host's business), resident
-//! memory (which Linux ignores) and real-time slices (which need a priority that is limited to zero).
+//! memory (which Linux ignores), real-time slices (which need a priority that is limited to zero), and address space (which
+//! cannot grow, and would take the effect from the limit on data).
 
 /// Executable of the executor.
 pub static EXECUTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/executor.elf"));

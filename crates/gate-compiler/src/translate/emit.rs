@@ -21,8 +21,10 @@ pub(super) struct Emitter<'f> {
     /// The context address.
     pub(super) context: Value,
     pub(super) access: Access,
-    /// Where control goes after a frame has been written down.
-    pub(super) leave: Option<Block>,
+    /// Where control goes after frames have been written down.
+    pub(super) leave: Vec<Block>,
+    /// Number of frames that can be written down.
+    pub(super) dumps: usize,
     rt_signatures: [Option<SigRef>; RtFunction::COUNT],
     arguments: Option<StackSlot>,
     functions: HashMap<u32, FuncRef>,
@@ -47,7 +49,8 @@ impl<'f> Emitter<'f> {
             function,
             context,
             access,
-            leave: None,
+            leave: Vec::new(),
+            dumps: 0,
             rt_signatures: [None; RtFunction::COUNT],
             arguments: None,
             functions: HashMap::new(),

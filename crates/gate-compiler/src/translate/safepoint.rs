@@ -16,6 +16,10 @@ use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use gate_wire::context::RtFunction;
 use gate_wire::context_offset;
 
+/// How many dumps share the code that leaves the function. Not all of them, because computing the dominator of a block
+/// takes a walk from each of its predecessors up to where these meet.
+const DUMPS_PER_LEAVE: usize = 64;
+
 /// A value of a frame.
 pub(super) type Slot = (Value, ValType);
 
@@ -100,34 +104,41 @@ impl Emitter<'_> {
         }
         let offset = self.ins().iconst(types::I32, offset as i64);
         let end = self.ins().iadd_imm_s(frame, i64::from(size));
-        let leave = match self.leave {
-            Some(leave) => leave,
-            None => {
-                let leave = self.create_cold_block();
-                for ty in [ADDRESS, types::I32, ADDRESS] {
-                    self.builder.append_block_param(leave, ty);
-                }
-                *self.leave.insert(leave)
-            }
-        };
+        let leave = self.leave_block();
         self.ins().jump(leave, &[frame.into(), offset.into(), end.into()]);
     }
 
-    /// Emits what all dumps have in common. To be called when all code has been emitted.
+    /// Emits what dumps have in common. To be called when all other code has been emitted.
     pub(super) fn finish_dumps(&mut self, results: &[ValType]) {
-        let Some(leave) = self.leave else { return };
-        self.switch_to_sealed(leave);
-        let &[frame, offset, end] = self.builder.block_params(leave) else {
-            unreachable!("the block has been given three parameters")
-        };
-        let flags = self.access.frames;
-        let function = self.function;
-        let function = self.ins().iconst(types::I32, i64::from(function));
-        self.ins().store(flags, function, frame, 0);
-        self.ins().store(flags, offset, frame, 4);
-        self.store_context(end, context_offset!(dump_next));
-        let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
-        self.ins().return_(&zeros);
+        for leave in std::mem::take(&mut self.leave) {
+            self.switch_to_sealed(leave);
+            let &[frame, offset, end] = self.builder.block_params(leave) else {
+                unreachable!("the block has been given three parameters")
+            };
+            let flags = self.access.frames;
+            let function = self.function;
+            let function = self.ins().iconst(types::I32, i64::from(function));
+            self.ins().store(flags, function, frame, 0);
+            self.ins().store(flags, offset, frame, 4);
+            self.store_context(end, context_offset!(dump_next));
+            let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
+            self.ins().return_(&zeros);
+        }
+    }
+
+    /// The block that leaves the function, given the frame's start, the code offset and the frame's end.
+    fn leave_block(&mut self) -> Block {
+        let full = self.dumps.is_multiple_of(DUMPS_PER_LEAVE);
+        self.dumps += 1;
+        if let Some(&leave) = self.leave.last().filter(|_| !full) {
+            return leave;
+        }
+        let leave = self.create_cold_block();
+        for ty in [ADDRESS, types::I32, ADDRESS] {
+            self.builder.append_block_param(leave, ty);
+        }
+        self.leave.push(leave);
+        leave
     }
 
     fn stack_is_low(&mut self) -> Value {

@@ -69,8 +69,10 @@ impl Executor {
     }
 
     fn request(&mut self, bytes: Option<&[u8]>, message: &fd::Received) {
-        let request = bytes.filter(|_| !message.truncated).and_then(Request::decode);
+        let request = bytes.and_then(Request::decode);
         let result = match request {
+            // Too long, or there was no space for all of its descriptors. Whoever waits for the id is to know.
+            _ if message.truncated => Err(Errno(errno::EBADMSG)),
             Some(Request { op: Op::Create, id }) => self.create(id, message.fds()),
             Some(_) if !message.fds().is_empty() => Err(Errno(errno::EBADMSG)),
             Some(Request { op: Op::Kill, id }) => self.signal(id, signal::SIGKILL),

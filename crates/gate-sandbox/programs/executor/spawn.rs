@@ -58,15 +58,17 @@ pub(crate) fn spawn(cgroup: Option<i32>) -> Result<i32> {
             "syscall",
             "test rax, rax",
             "jnz 2f",
-            "mov rdi, {errno}",
+            "mov rdi, r12",
             "call {child}",
             "ud2",
             "2:",
-            errno = in(reg) &raw mut exec_errno,
             child = sym child,
             inlateout("rax") nr::CLONE3 => ret,
             in("rdi") &raw const args,
             in("rsi") size_of::<CloneArgs>(),
+            // One that the system call keeps: it overwrites some of those that are merely declared as clobbered, and an
+            // input without a name may be in any of them.
+            in("r12") &raw mut exec_errno,
             clobber_abi("C"),
         );
     }

@@ -16,10 +16,13 @@ pub(crate) fn set_attributes() -> Result<()> {
     set().map_err(|_| LoadFailure::SetAttributes)
 }
 
-/// After the last descriptor has been received and the last mapping made. Protections of shared mappings are not
-/// subject to the limits on memory.
+/// After the last descriptor has been received and the last mapping made.
+///
+/// The limit on data keeps the program from making reserved address space writable; what is shared, such as its linear
+/// memories, does not count. The limit on address space stays as it is: nothing new can be mapped anyway, and where even the
+/// present mappings exceed it, the kernel does not look at the limit on data when protections change.
 pub(crate) fn set_limits() -> Result<()> {
-    for resource in [rlimit::AS, rlimit::DATA, rlimit::NOFILE, rlimit::NPROC, rlimit::STACK] {
+    for resource in [rlimit::DATA, rlimit::NOFILE, rlimit::NPROC, rlimit::STACK] {
         process::set_limit(resource, 0).map_err(|_| LoadFailure::SetLimits)?;
     }
     Ok(())

@@ -64,7 +64,6 @@ pub mod rlimit {
     pub const NPROC: usize = 6;
     pub const NOFILE: usize = 7;
     pub const MEMLOCK: usize = 8;
-    pub const AS: usize = 9;
     pub const LOCKS: usize = 10;
     pub const SIGPENDING: usize = 11;
     pub const MSGQUEUE: usize = 12;
