@@ -7,9 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let wasm = wat::parse_file(path)?;
     let features = Features { multi_memory: true, const_globals: true };
     let options = Options { features, ..Options::default() };
-    let start = std::time::Instant::now();
     let module = compile(&wasm, &options, &WasiImports)?;
-    eprintln!("{} bytes of text from {} bytes in {:?}", module.text.len(), wasm.len(), start.elapsed());
     let mut text = String::new();
     write_listing(&module, &options, &mut text)?;
     print!("{text}");

@@ -29,7 +29,7 @@ pub(crate) struct LinkedFunction {
 }
 
 /// Filling between functions: an instruction that traps (`int3`).
-pub(crate) const PADDING: u8 = 0xcc;
+const PADDING: u8 = 0xcc;
 
 /// Signature of the function table's first entry, which is for null: that of no function.
 const NULL_SIGNATURE: u32 = u32::MAX;

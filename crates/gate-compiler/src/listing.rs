@@ -22,77 +22,89 @@ pub fn write_listing(
     let disassembler = isa
         .to_capstone()
         .map_err(|error| CompileError::internal(format!("cannot make a disassembler: {error}")))?;
-    let mut listing = Listing { module, out };
-    for (start, end, title) in sections(module) {
-        listing.write(start, &title, |_| Ok(()))?;
-        let mut code_offset = AddressMapping::NONE;
-        let mut next = start;
-        while next < end {
-            let bytes = module.text.get(next as usize..end as usize).unwrap_or_default();
-            let instructions = disassembler
-                .disasm_count(bytes, u64::from(next), CHUNK)
-                .map_err(|error| CompileError::internal(format!("cannot disassemble: {error}")))?;
-            for instruction in instructions.iter() {
-                next = instruction.address() as u32;
-                listing.place(next, &mut code_offset)?;
-                listing.instruction(next, instruction.mnemonic(), instruction.op_str())?;
-                next += instruction.len() as u32;
-            }
-            // What follows a function's instructions are constants.
+    let disassemble = |offset: u32, end: u32| {
+        let bytes = module.text.get(offset as usize..end as usize).unwrap_or_default();
+        disassembler
+            .disasm_count(bytes, u64::from(offset), CHUNK)
+            .map_err(|error| CompileError::internal(format!("cannot disassemble: {error}")))
+    };
+    let mut listing = Listing { module, out, code_offset: AddressMapping::NONE };
+    for section in sections(module) {
+        listing.heading(section.start, &section.title).map_err(cannot_write)?;
+        let mut next = section.start;
+        'section: while next < section.end {
+            let instructions = disassemble(next, section.end)?;
             if instructions.is_empty() {
                 break;
+            }
+            for instruction in instructions.iter() {
+                let mnemonic = instruction.mnemonic().unwrap_or("?");
+                let operands = instruction.op_str().unwrap_or_default();
+                listing.instruction(next, mnemonic, operands).map_err(cannot_write)?;
+                next += instruction.len() as u32;
+                if section.trampoline && mnemonic.starts_with("ret") {
+                    break 'section;
+                }
             }
         }
     }
     Ok(())
 }
 
-/// Start, end and title of all code, in order.
-fn sections(module: &CompiledModule) -> Vec<(u32, u32, String)> {
+/// Number of instructions that are disassembled at a time. They take a kilobyte each.
+const CHUNK: usize = 1000;
+
+fn cannot_write(_: fmt::Error) -> CompileError {
+    CompileError::internal("cannot write the listing")
+}
+
+/// Code of a function.
+struct Section {
+    start: u32,
+    /// If it is a trampoline, it ends before.
+    end: u32,
+    title: String,
+    /// Whether it is a trampoline: it ends with its only return instruction.
+    trampoline: bool,
+}
+
+/// All code, in order.
+fn sections(module: &CompiledModule) -> Vec<Section> {
     let functions = module.maps.functions.iter().map(|function| {
         let name = function.name.as_deref().unwrap_or("(no name)");
         let title = format!(
             "function {} {name}: wasm offset {:#x}, {} bytes, frame of {} bytes",
             function.function, function.code_offset, function.text_size, function.frame_size
         );
-        (function.text_offset, function.text_offset + function.text_size, title)
+        let (start, end) = (function.text_offset, function.text_offset.saturating_add(function.text_size));
+        Section { start, end, title, trampoline: false }
     });
-    let trampolines = &module.info.trampolines;
-    let trampolines = trampolines.iter().enumerate().map(|(index, trampoline)| {
-        let start = trampoline.text_offset;
-        let next = trampolines.get(index + 1).map(|next| next.text_offset);
-        let end = next.unwrap_or_else(|| end_of_code(&module.text, start));
-        (start, end, format!("trampoline of function {}", trampoline.function))
+    let trampolines = module.info.trampolines.iter().map(|trampoline| {
+        let title = format!("trampoline of function {}", trampoline.function);
+        Section { start: trampoline.text_offset, end: module.text.len() as u32, title, trampoline: true }
     });
     functions.chain(trampolines).collect()
-}
-
-/// Where the code that starts somewhere is followed by filling.
-fn end_of_code(text: &[u8], start: u32) -> u32 {
-    let rest = text.get(start as usize..).unwrap_or_default();
-    start + rest.iter().position(|&byte| byte == crate::link::PADDING).unwrap_or(rest.len()) as u32
 }
 
 struct Listing<'a> {
     module: &'a CompiledModule,
     out: &'a mut dyn Write,
+    /// Where in the module the last instruction came from.
+    code_offset: u32,
 }
 
 impl Listing<'_> {
     fn heading(&mut self, start: u32, title: &str) -> fmt::Result {
-        writeln!(self.out, "{start:08x} ; {title}")
+        self.code_offset = AddressMapping::NONE;
+        writeln!(self.out, "\n{start:08x} ; {title}")
     }
 
     /// Notes from which WebAssembly instruction the following comes, if that changes.
-    fn place(&mut self, text_offset: u32, code_offset: &mut u32) -> fmt::Result {
+    fn place(&mut self, text_offset: u32) -> fmt::Result {
         let addresses = &self.module.maps.addresses;
         let index = addresses.partition_point(|mapping| mapping.text_offset <= text_offset);
         let found = index.checked_sub(1).map_or(AddressMapping::NONE, |index| addresses[index].code_offset);
-        if found == *code_offset {
-            return Ok(());
-        }
-        *code_offset = found;
-        if found == AddressMapping::NONE {
+        if std::mem::replace(&mut self.code_offset, found) == found || found == AddressMapping::NONE {
             return Ok(());
         }
         write!(self.out, "         ; wasm {found:#x}")?;
@@ -113,6 +125,7 @@ impl Listing<'_> {
     }
 
     fn instruction(&mut self, text_offset: u32, mnemonic: &str, operands: &str) -> fmt::Result {
+        self.place(text_offset)?;
         write!(self.out, "{text_offset:08x}   {mnemonic} {operands}")?;
         let traps = &self.module.maps.traps;
         if let Ok(index) = traps.binary_search_by_key(&text_offset, |site| site.text_offset) {

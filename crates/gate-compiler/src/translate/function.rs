@@ -32,9 +32,12 @@ pub(crate) enum FrameGuard {
     Prologue,
 }
 
-/// Something about a function that takes memory in proportion to more than its size. What all instructions together
-/// may take of it.
+/// Sum of the numbers of values that are passed to calls and blocks in a function.
 const MAX_BRANCH_VALUES: usize = 16 << 20;
+
+/// Number of blocks in a function's intermediate representation. Each takes some kilobytes, and the code generator takes
+/// time in proportion to the square of their number if they follow each other.
+const MAX_BLOCKS: usize = 500_000;
 
 /// Sum of the numbers of values that are written down at all safepoints of a function.
 const MAX_FRAME_VALUES: usize = MAX_LIVE_LOCALS;
@@ -153,6 +156,9 @@ impl Translator<'_, '_> {
             self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
             if self.reachable {
                 self.operator(&op)?;
+                if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS {
+                    return Err(too_complex(self.emit.function, offset));
+                }
             } else {
                 self.dead_operator(&op);
             }

@@ -27,7 +27,12 @@ pub(crate) struct Container {
 impl Container {
     /// Starts an executor and waits until it is ready.
     pub(crate) fn new() -> Self {
-        let mut container = Self::start();
+        Self::with_loader(LOADER)
+    }
+
+    /// Starts an executor with another loader, and waits until it is ready.
+    pub(crate) fn with_loader(loader: &[u8]) -> Self {
+        let mut container = Self::start_with_loader(loader);
         container.configure(Setup { uid: CONTAINER_ID, gid: CONTAINER_ID });
         match container.report() {
             Report::Ready => container,
@@ -40,9 +45,13 @@ impl Container {
 
     /// Starts an executor, which then waits for its configuration.
     pub(crate) fn start() -> Self {
+        Self::start_with_loader(LOADER)
+    }
+
+    fn start_with_loader(loader: &[u8]) -> Self {
         let (control, peer) = socket_pair();
         let executor = memfd(c"executor", EXECUTOR);
-        let loader = memfd(c"loader", LOADER);
+        let loader = memfd(c"loader", loader);
         let rt = memfd(c"rt", RT);
         let (pid, pidfd) = clone_executor([&peer, &loader, &rt], &executor);
         Self { control, pid, pidfd, reports: VecDeque::new() }

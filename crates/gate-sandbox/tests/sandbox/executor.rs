@@ -70,7 +70,7 @@ fn odd_messages_are_refused() {
         (&[1; 4096], &[&file], no_id, EBADMSG),
         (&create(5), &[], 5, EBADMSG),
         (&create(5), &[&file, &file, &file], 5, EBADMSG),
-        (&create(5), &[&file, &file, &file, &file, &file, &file], no_id, EBADMSG),
+        (&create(5), &[&file, &file, &file, &file, &file, &file], 5, EBADMSG),
         (&create(MAX_PROCS), &[&file], MAX_PROCS, EINVAL),
         (&create(u32::MAX), &[&file], u32::MAX, EINVAL),
         (&kill, &[&file], 3, EBADMSG),
@@ -95,6 +95,16 @@ fn odd_messages_are_refused() {
     container.request(Op::Kill, 3, &[]);
     assert_eq!(container.death(3), KILLED);
     Program::new(nothing()).run_to_return(&mut container);
+}
+
+#[test]
+fn what_cannot_be_executed_is_refused() {
+    let mut container = Container::with_loader(b"not an executable");
+    for id in [0, 1, 0] {
+        let _socket = prepare(&container, id);
+        assert_eq!(container.report(), Report::Refused { id, errno: libc::ENOEXEC as u32 });
+    }
+    assert_eq!(container.children(), []);
 }
 
 #[test]

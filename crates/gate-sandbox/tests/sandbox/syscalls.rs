@@ -158,6 +158,26 @@ fn nothing_becomes_executable() {
 }
 
 #[test]
+fn reserved_address_space_does_not_become_memory() {
+    use crate::program::{INSTANCE_SIZE, MEMORY_MAX, MEMORY_SIZE, STACK_SIZE};
+    let mut container = Container::new();
+    let program = Program::new(call_kernel());
+    let memory = program.request.context_addr();
+    let guard = memory - STACK_SIZE - INSTANCE_SIZE - 4096;
+    let mut protect = |addr, size| {
+        program.write_memory(0, [MPROTECT, addr, size, 3, 0, 0, 0].map(u64::to_le_bytes).as_flattened());
+        assert_eq!(program.run(&mut container), 42 << 8);
+        program.memory_u64(RESULT) as i64
+    };
+    let no_memory = -i64::from(libc::ENOMEM);
+    assert_eq!(protect(memory + MEMORY_MAX, 4096), no_memory, "behind the greatest size");
+    assert_eq!(protect(memory + MEMORY_MAX, 1 << 30), no_memory, "much behind the greatest size");
+    assert_eq!(protect(guard, 4096), no_memory, "below the stack");
+    assert_eq!(protect(program.request.text_addr, 4096), no_memory, "text");
+    assert_eq!(protect(memory + MEMORY_SIZE, MEMORY_MAX - MEMORY_SIZE), 0, "up to the greatest size");
+}
+
+#[test]
 fn only_harmless_clocks_can_be_read() {
     let mut container = Container::new();
     for clock in 0..16 {
