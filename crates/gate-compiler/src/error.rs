@@ -74,8 +74,10 @@ impl fmt::Display for CompileError {
 
 impl From<wasmparser::Error> for CompileError {
     fn from(error: wasmparser::Error) -> Self {
-        // Messages of the parser may be of several lines.
+        // Messages of the parser may be of several lines, and tell names as they are in the module.
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        let message: String =
+            message.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
         Self::new(ErrorKind::Invalid, error.offset(), message)
     }
 }

@@ -1,6 +1,6 @@
 //! Compiles WebAssembly to native text that can stop, and go on elsewhere.
 //!
-//! [`compile`] makes a [`CompiledModule`] of a module's bytes: position-independent text, what is needed to make instances,
+//! [`compile()`] makes a [`CompiledModule`] of a module's bytes: position-independent text, what is needed to make instances,
 //! and maps from the text back to the module. [`fingerprint`] identifies everything else that the result depends on.
 
 #![forbid(unsafe_code)]

@@ -35,7 +35,11 @@ pub fn write_listing(
         'section: while next < section.end {
             let instructions = disassemble(next, section.end)?;
             if instructions.is_empty() {
-                break;
+                // Jump tables are among the instructions.
+                let byte =
+                    module.text.get(next as usize).map_or_else(String::new, |byte| format!("{byte:#04x}"));
+                listing.instruction(next, ".byte", &byte).map_err(cannot_write)?;
+                next += 1;
             }
             for instruction in instructions.iter() {
                 let mnemonic = instruction.mnemonic().unwrap_or("?");

@@ -147,6 +147,15 @@ pub(crate) fn value_type(ty: wasmparser::ValType) -> Option<ValType> {
     })
 }
 
+/// The type of an operand. To the validator, a reference made by `ref.func` is of its function's own type.
+pub(crate) fn operand_type(ty: wasmparser::ValType) -> Option<ValType> {
+    match ty {
+        // A module's types are all of functions.
+        wasmparser::ValType::Ref(ty) if ty.is_concrete_type_ref() => Some(ValType::FuncRef),
+        _ => value_type(ty),
+    }
+}
+
 /// The type of a reference. `None` if it is of a feature that is not supported.
 pub(crate) fn reference_type(ty: wasmparser::RefType) -> Option<ValType> {
     match ty {

@@ -2,7 +2,7 @@
 //!
 //! | module | what it translates |
 //! |---|---|
-//! | [`function`] | a function body: operators to the modules below |
+//! | [`mod@function`] | a function body: operators to the modules below |
 //! | [`control`] | blocks, loops, branches |
 //! | [`call`] | direct and indirect calls |
 //! | [`variable`] | locals and globals |
@@ -10,8 +10,8 @@
 //! | [`bulk`] | operations on many bytes or elements, which can stop half-way |
 //! | [`numeric`], [`simd`] | what has no effect besides its result |
 //! | [`safepoint`] | checks, and the writing down of frames |
-//! | [`thunk`] | functions that are imported |
-//! | [`trampoline`] | entries from rt |
+//! | [`mod@thunk`] | functions that are imported |
+//! | [`mod@trampoline`] | entries from rt |
 
 mod access;
 mod bulk;

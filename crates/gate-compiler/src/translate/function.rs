@@ -315,7 +315,7 @@ impl Translator<'_, '_> {
         let height = self.validator.operand_stack_height() as usize;
         let ty = |index: usize| -> Option<ValType> {
             let depth = height.checked_sub(1 + index)?;
-            module::value_type(self.validator.get_operand_type(depth)??)
+            module::operand_type(self.validator.get_operand_type(depth)??)
         };
         let slots = self.stack.iter().enumerate().map(|(index, &value)| {
             let ty = ty(index).filter(|&ty| value_type(ty) == self.emit.builder.func.dfg.value_type(value));

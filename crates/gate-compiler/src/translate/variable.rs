@@ -25,7 +25,7 @@ struct Local {
 
 /// The front end has a table for each variable with an entry of 4 bytes for each block, up to the last in which the
 /// variable appears.
-const MAX_ENTRIES: usize = 1 << 29;
+const MAX_ENTRIES: usize = 1 << 28;
 
 impl Locals {
     pub(super) fn ty(&self, local: u32) -> ValType {

@@ -174,6 +174,6 @@ fn send(message: &[u8]) -> Result<()> {
 /// Kills a process and waits for its end.
 fn abandon(pidfd: i32) {
     let _ = process::send_signal(pidfd, signal::SIGKILL);
-    while let Ok(None) = process::reap(pidfd) {}
+    process::wait(pidfd);
     fd::close(pidfd);
 }

@@ -76,8 +76,8 @@ pub(crate) fn spawn(cgroup: Option<i32>) -> Result<i32> {
         return Err(Errno(ret.unsigned_abs() as u32));
     }
     if exec_errno != 0 {
-        // It has exited already: this process went on only after that.
-        let _ = process::reap(pidfd);
+        // It has let go of this memory, but may not quite have ended.
+        process::wait(pidfd);
         fd::close(pidfd);
         return Err(Errno(exec_errno));
     }

@@ -1,6 +1,6 @@
 //! Attributes, limits and signals of processes.
 
-use crate::number::{nr, signal};
+use crate::number::{errno, nr, signal};
 use crate::raw::{abort, syscall};
 use crate::{Errno, Result};
 use core::ffi::CStr;
@@ -164,6 +164,16 @@ pub fn reap(pidfd: i32) -> Result<Option<Death>> {
     let [user_s, user_us, system_s, system_us, ..] = usage;
     let cpu_time = (user_s + system_s) * 1_000_000_000 + (user_us + system_us) * 1000;
     Ok(Some(Death { status, cpu_time }))
+}
+
+/// Waits for the end of the process of a pidfd, and reaps it. For one that has nothing left to do but to end.
+pub fn wait(pidfd: i32) {
+    const P_PIDFD: usize = 3;
+    const WEXITED: usize = 4;
+    // SAFETY: no pointers.
+    while let Err(Errno(errno::EINTR)) =
+        unsafe { syscall(nr::WAITID, [P_PIDFD, pidfd as usize, 0, WEXITED, 0, 0]) }
+    {}
 }
 
 /// Raises the error of a step if the condition does not hold.
