@@ -89,7 +89,12 @@ impl State {
 
     /// What a process maps of the memories, as they are before the first run.
     pub(crate) fn initial_memory_maps(&self) -> Vec<MemoryMap> {
-        let map = |place: &MemoryPlace| MemoryMap { size: place.min, max: place.max, offset: place.offset };
+        let map = |place: &MemoryPlace| MemoryMap {
+            size: place.min,
+            max: place.max,
+            offset: place.offset,
+            base_size: 0,
+        };
         self.memories.iter().map(map).collect()
     }
 
@@ -98,7 +103,12 @@ impl State {
         (0..self.memories.len())
             .map(|index| {
                 let place = &self.memories[index];
-                Ok(MemoryMap { size: self.memory_size(index)?, max: place.max, offset: place.offset })
+                Ok(MemoryMap {
+                    size: self.memory_size(index)?,
+                    max: place.max,
+                    offset: place.offset,
+                    base_size: 0,
+                })
             })
             .collect()
     }

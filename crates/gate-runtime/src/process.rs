@@ -125,6 +125,7 @@ impl Process {
             entry: entry.unwrap_or(NO_ENTRY),
             monotonic_origin,
             time_resolution: resolution.max(1),
+            ..Default::default()
         };
         let mut buf = [0; LoadRequest::MAX_SIZE];
         let size =

@@ -53,7 +53,12 @@ pub struct Context {
     pub rt_pc: u64,
     /// Frame pointer of the function that made the rt call.
     pub rt_fp: u64,
-    reserved: [u64; 4],
+    /// The next frame that resumed code reads. See [`frames`](crate::frames).
+    pub resume_next: u64,
+    /// Non-zero when the host has replaced chunks of copy-on-write memories, which rt has to map. Written by the host
+    /// while the program waits for a reply. See [`cow`](crate::cow).
+    pub chunks_replaced: u64,
+    reserved: [u64; 2],
 
     // Here end the fields that only cold code uses.
     /// Non-zero while frames are being left and written down. Set and tested synchronously.
@@ -111,7 +116,7 @@ pub enum ExitKind {
     Trapped = 3,
     /// The processor raised a trap; the text's trap table tells which.
     Faulted = 4,
-    /// The program was frozen; [`Context::frozen_sp`] is set.
+    /// The program was frozen; [`Context::frozen_sp`] is set. The value is one of [`FrozenBy`].
     Frozen = 5,
 }
 
@@ -130,6 +135,16 @@ impl ExitKind {
     }
 }
 
+/// Values of [`ExitRecord::value`] for [`ExitKind::Frozen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FrozenBy {
+    /// A suspension was requested.
+    Suspension = 0,
+    /// The program came to a breakpoint, [`RtFunction::Breakpoint`].
+    Breakpoint = 1,
+}
+
 /// Greatest number of arguments of a host function.
 pub const MAX_CALL_ARGS: usize = 12;
 
@@ -139,6 +154,9 @@ pub const MAX_CALL_ARGS: usize = 12;
 /// sends, sets [`CallState::Sent`], receives, and sets [`CallState::Idle`] with `result` filled. When a
 /// suspension interrupts it, [`RtFunction::HostCall`] returns with the state other than idle; the thunk
 /// passes its safepoint and calls again.
+///
+/// The state of a stopped program is never [`CallState::Sent`] for long: the host, which has the request, writes either
+/// [`CallState::Unsent`] there because nothing has been done about it, or the answer.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct CallRecord {
@@ -162,6 +180,11 @@ pub enum CallState {
     Unsent = 1,
     /// The host has the request.
     Sent = 2,
+    /// Written by the host while the program was stopped: the call has returned, with [`CallRecord::result`].
+    Answered = 3,
+    /// Written by the host while the program was stopped: the call ends in the trap whose number is in
+    /// [`CallRecord::result`].
+    Refused = 4,
 }
 
 /// Size and bound of a linear memory.
@@ -232,6 +255,9 @@ pub enum RtFunction {
     TableInit = 9,
     /// `fn(ctx, trap: u32) -> !`: stops the program with a trap.
     Trap = 10,
+    /// `fn(ctx)`: freezes the program, requested or not ([`FrozenBy::Breakpoint`]). Otherwise like
+    /// [`RtFunction::Safepoint`].
+    Breakpoint = 11,
 }
 
 impl RtFunction {

@@ -9,6 +9,8 @@
 //! | [`context`] | compiled code, rt and the host: the instance context below linear memory |
 //! | [`load`] | the host and the loader: which image to map where |
 //! | [`control`] | the host and the executor: processes to make and to kill |
+//! | [`frames`] | compiled code, rt and the host: frames of a stopped program |
+//! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
 //! | [`wasi`] | the compiler, rt and the host: the numbers of the WASI functions |
 //! | [`trap`] | everyone: why a program stopped |
@@ -19,6 +21,8 @@
 pub mod call;
 pub mod context;
 pub mod control;
+pub mod cow;
+pub mod frames;
 pub mod load;
 pub mod record;
 pub mod trap;

@@ -1,7 +1,8 @@
 //! The load request: which image a program process maps where, and where it starts.
 //!
-//! The host sends it as the first message on the process's call socket, with the descriptors of the text
-//! and the state attached, in this order. A process without one waits for it: that is what a process prepared
+//! The host sends it as the first message on the process's call socket, with the descriptors of the text and
+//! the state attached, then that of the frames file if [`LoadRequest::frames_size`] is not zero, then that of the base
+//! file if [`FLAG_COPY_ON_WRITE`] is set. A process without one waits for it: that is what a process prepared
 //! in advance is. The host chooses all addresses, at random, within [`ADDRESS_RANGE`]: nothing else of the
 //! process is ever there.
 
@@ -25,6 +26,18 @@ pub const MAX_MEMORIES: usize = 100;
 
 /// Set in [`LoadRequest::flags`] when the state is frozen: the program goes on where it stopped.
 pub const FLAG_THAW: u32 = 1;
+
+/// Set together with [`FLAG_THAW`]: the program only unwinds, writing down its frames in the frames file. Stack and
+/// instance region are mapped private and memories are not mapped, so that the state file stays as it is.
+pub const FLAG_EXPORT: u32 = 2;
+
+/// The memories are copy-on-write: a third or fourth descriptor is that of the base file. See [`cow`](crate::cow).
+pub const FLAG_COPY_ON_WRITE: u32 = 4;
+
+/// Where in a state file linear memory 0 begins, in bytes. Directly before it are the stack and the instance region,
+/// in the order in which they are mapped; memory *i* begins at (*i* + 1) times this. So memories have the same place
+/// whatever the size of the stack and the layout of the instance region.
+pub const STATE_FILE_STRIDE: u64 = 8 << 30;
 
 /// "None" for [`LoadRequest::start`] and [`LoadRequest::entry`].
 pub const NO_ENTRY: u64 = u64::MAX;
@@ -57,6 +70,18 @@ pub struct LoadRequest {
     pub monotonic_origin: u64,
     /// See [`Context::time_resolution`](crate::context::Context::time_resolution).
     pub time_resolution: u64,
+    /// Where in the state file the stack begins: the instance region and memory 0 follow it.
+    pub state_offset: u64,
+    /// Where the frames file goes: all of its first `frames_size` bytes, read-only unless [`FLAG_EXPORT`] is set. With
+    /// [`FLAG_EXPORT`], [`FRAMES_GUARD`](crate::frames::FRAMES_GUARD) inaccessible bytes follow.
+    pub frames_addr: u64,
+    /// Multiple of the page size. Zero if there is no frames file.
+    pub frames_size: u64,
+    /// Where the table of chunks goes, if [`FLAG_COPY_ON_WRITE`] is set.
+    pub chunks_addr: u64,
+    /// Where the base file's memories go for rt to copy from, if [`FLAG_COPY_ON_WRITE`] is set: memory *i* at a
+    /// distance of *i* times [`MEMORY_RESERVATION`](crate::MEMORY_RESERVATION), read-only.
+    pub base_addr: u64,
 }
 
 /// What is accessible and what is mapped of one linear memory.
@@ -66,8 +91,11 @@ pub struct MemoryMap {
     pub size: u64,
     /// Bytes which the program may make accessible, a multiple of the page size, `size` included.
     pub max: u64,
-    /// Where the memory is in the state file.
+    /// Where the memory is in the state file, and in the base file.
     pub offset: u64,
+    /// So many bytes from its start are copied from the base file when they are written to. A multiple of
+    /// [`CHUNK_SIZE`](crate::cow::CHUNK_SIZE), at most `size`; zero without [`FLAG_COPY_ON_WRITE`].
+    pub base_size: u64,
 }
 
 macro_rules! load_failures {
@@ -120,14 +148,17 @@ load_failures! {
     SetSignalHandler = 115, "set a signal handler";
     InstallFilter = 116, "install the system call filter";
     InvalidReply = 117, "understand the host's reply to a call";
+    MapFrames = 118, "map the program's frames";
+    MapBase = 119, "map the memories that are copied on write";
+    MapChunk = 120, "map a part of a memory that is written to";
 }
 
 impl LoadRequest {
     /// Encoded size without memories, in bytes.
-    pub const HEADER_SIZE: usize = 8 + 8 * 10 + 8;
+    pub const HEADER_SIZE: usize = 8 + 8 * 15 + 8;
 
     /// Encoded size of one [`MemoryMap`], in bytes.
-    pub const MEMORY_SIZE: usize = 24;
+    pub const MEMORY_SIZE: usize = 32;
 
     /// Encoded size with the greatest number of memories, in bytes.
     pub const MAX_SIZE: usize = Self::HEADER_SIZE + Self::MEMORY_SIZE * MAX_MEMORIES;
@@ -151,7 +182,7 @@ impl LoadRequest {
         }
         w.u64(memories.len() as u64);
         for memory in memories {
-            w.u64(memory.size).u64(memory.max).u64(memory.offset);
+            w.u64(memory.size).u64(memory.max).u64(memory.offset).u64(memory.base_size);
         }
         Some(Self::HEADER_SIZE + memories.len() * Self::MEMORY_SIZE)
     }
@@ -176,15 +207,20 @@ impl LoadRequest {
             entry: r.u64()?,
             monotonic_origin: r.u64()?,
             time_resolution: r.u64()?,
+            state_offset: r.u64()?,
+            frames_addr: r.u64()?,
+            frames_size: r.u64()?,
+            chunks_addr: r.u64()?,
+            base_addr: r.u64()?,
         };
         let count = r.u64()? as usize;
         for memory in memories.get_mut(..count)? {
-            *memory = MemoryMap { size: r.u64()?, max: r.u64()?, offset: r.u64()? };
+            *memory = MemoryMap { size: r.u64()?, max: r.u64()?, offset: r.u64()?, base_size: r.u64()? };
         }
         r.is_empty().then_some((request, count))
     }
 
-    fn fields(&self) -> [u64; 10] {
+    fn fields(&self) -> [u64; 15] {
         [
             self.rt_addr,
             self.text_addr,
@@ -196,6 +232,11 @@ impl LoadRequest {
             self.entry,
             self.monotonic_origin,
             self.time_resolution,
+            self.state_offset,
+            self.frames_addr,
+            self.frames_size,
+            self.chunks_addr,
+            self.base_addr,
         ]
     }
 }
@@ -211,9 +252,13 @@ mod tests {
             text_addr: 1,
             entry: NO_ENTRY,
             time_resolution: 7,
+            base_addr: 8,
             ..Default::default()
         };
-        let maps = [MemoryMap { size: 1, max: 2, offset: 3 }, MemoryMap { size: 4, max: 5, offset: 6 }];
+        let maps = [
+            MemoryMap { size: 1, max: 2, offset: 3, base_size: 0 },
+            MemoryMap { size: 4, max: 5, offset: 6, base_size: 7 },
+        ];
         let mut buf = [0; LoadRequest::MAX_SIZE];
         let size = request.encode(&maps, &mut buf).unwrap();
         let mut decoded = [MemoryMap::default(); MAX_MEMORIES];

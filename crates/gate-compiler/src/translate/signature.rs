@@ -39,7 +39,7 @@ pub(super) fn trampoline_signature() -> Signature {
 pub(super) fn rt_signature(function: RtFunction) -> Signature {
     use types::{I32, I64};
     let (params, result): (&[Type], _) = match function {
-        RtFunction::Safepoint | RtFunction::HostCall => (&[], None),
+        RtFunction::Safepoint | RtFunction::Breakpoint | RtFunction::HostCall => (&[], None),
         RtFunction::MemoryGrow => (&[I64, I32, I64], Some(I64)),
         RtFunction::MemoryFill => (&[I64, I64, I64, I32, I64], Some(I64)),
         RtFunction::MemoryCopy | RtFunction::MemoryInit | RtFunction::TableCopy | RtFunction::TableInit => {
@@ -51,7 +51,7 @@ pub(super) fn rt_signature(function: RtFunction) -> Signature {
     };
     let mut signature = Signature::new(match function {
         // So that hot code around it keeps its registers.
-        RtFunction::Safepoint => CallConv::PreserveAll,
+        RtFunction::Safepoint | RtFunction::Breakpoint => CallConv::PreserveAll,
         _ => CallConv::SystemV,
     });
     signature.params.push(AbiParam::new(ADDRESS));

@@ -46,7 +46,8 @@ impl Program {
             time_resolution: 1,
             ..LoadRequest::default()
         };
-        let memories = vec![MemoryMap { size: MEMORY_SIZE, max: MEMORY_MAX, offset: CONTEXT_OFFSET }];
+        let memories =
+            vec![MemoryMap { size: MEMORY_SIZE, max: MEMORY_MAX, offset: CONTEXT_OFFSET, base_size: 0 }];
         let program = Self { text: memfd(c"text", &text), state, request, memories };
         let desc = MemoryDesc { size: MEMORY_SIZE, max: MEMORY_MAX };
         program.write_below(
