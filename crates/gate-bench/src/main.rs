@@ -11,7 +11,9 @@ mod peer;
 mod run;
 mod start;
 mod stats;
+mod stress;
 mod subject;
+mod suspend;
 mod wasi_shim;
 mod workload;
 
@@ -32,8 +34,16 @@ enum Action {
     Run(Selection),
     /// Time of starting a program that does nothing, to its end.
     Start(Selection),
+    /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
+    Suspend(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
+    /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
+    Stress {
+        /// For how long.
+        #[arg(long, default_value_t = 1.0)]
+        minutes: f64,
+    },
     /// Runs a program in Wasmtime: its arguments follow, standard streams are passed on.
     Peer {
         /// WebAssembly file.
@@ -71,7 +81,9 @@ fn main() -> anyhow::Result<()> {
     match Command::parse().action {
         Action::Run(selection) => runtime()?.block_on(run::measure(&selection)),
         Action::Start(selection) => runtime()?.block_on(start::measure(&selection)),
+        Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
+        Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
     }
 }

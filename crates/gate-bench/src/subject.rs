@@ -27,6 +27,11 @@ impl Subject {
         Ok(Program::new(gate_compiler::compile(wasm, &Options::default(), &WasiImports)?)?)
     }
 
+    /// The executor.
+    pub(crate) fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// Asks for a process, which gets ready by and by.
     pub(crate) async fn process(&self) -> anyhow::Result<Process> {
         Ok(self.executor.new_process().await?)

@@ -1,6 +1,8 @@
 //! Finds out which functions can do without checks.
 
-use crate::module::Module;
+use crate::breakpoints::{Breakpoints, is_bulk};
+use crate::compiled::Maps;
+use crate::module::{Body, Module};
 use rayon::prelude::*;
 use wasmparser::{FunctionBody, Operator};
 
@@ -15,6 +17,11 @@ struct Needs {
     entry_check: bool,
 }
 
+impl Needs {
+    /// Host calls can be interrupted.
+    const IMPORTED: Self = Self { safepoint: true, entry_check: false };
+}
+
 /// Number of instructions that may be executed in a row without a check, callees' included. Some ten microseconds.
 const LIGHT_INSTRUCTIONS: u32 = 4096;
 
@@ -24,10 +31,15 @@ const LIGHT_INSTRUCTIONS: u32 = 4096;
 const LIGHT_DEPTH: u32 = 4;
 
 impl CallGraph {
-    pub(crate) fn new(module: &Module<'_>) -> Self {
-        let summaries: Vec<_> = module.bodies.par_iter().map(|body| Summary::new(&body.body)).collect();
+    pub(crate) fn new(module: &Module<'_>, breakpoints: Breakpoints<'_>) -> Self {
+        let summarise = |body: &Body<'_>| {
+            let mut summary = Summary::new(&body.body);
+            summary.heavy |= breakpoints.any_within(body.body.range());
+            summary
+        };
+        let summaries: Vec<_> = module.bodies.par_iter().map(summarise).collect();
         let light = light_functions(&summaries, module.imported_functions());
-        let imported = module.imports.iter().map(|_| Needs { safepoint: true, entry_check: false });
+        let imported = module.imports.iter().map(|_| Needs::IMPORTED);
         let is_light = |&function: &u32| {
             let index = function.checked_sub(module.imported_functions());
             index.is_some_and(|index| light.get(index as usize) == Some(&true))
@@ -37,6 +49,16 @@ impl CallGraph {
             let entry_check = calls_heavy || summary.instructions > LIGHT_INSTRUCTIONS;
             Needs { safepoint: !light, entry_check: !light && entry_check }
         });
+        Self { functions: imported.chain(defined).collect() }
+    }
+
+    /// The same as was found out when the module was compiled.
+    pub(crate) fn from_maps(module: &Module<'_>, maps: &Maps) -> Self {
+        let imported = module.imports.iter().map(|_| Needs::IMPORTED);
+        let defined = maps
+            .functions
+            .iter()
+            .map(|function| Needs { safepoint: function.can_stop, entry_check: function.entry_check });
         Self { functions: imported.chain(defined).collect() }
     }
 
@@ -85,14 +107,8 @@ impl Summary {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
-                Operator::Loop { .. }
-                | Operator::MemoryFill { .. }
-                | Operator::MemoryCopy { .. }
-                | Operator::MemoryInit { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableCopy { .. }
-                | Operator::TableInit { .. } => self.heavy = true,
-                _ => {}
+                Operator::Loop { .. } => self.heavy = true,
+                op => self.heavy |= is_bulk(&op),
             }
         }
         self.heavy |= self.instructions > LIGHT_INSTRUCTIONS;
@@ -153,11 +169,12 @@ fn light_functions(summaries: &[Summary], imported: u32) -> Vec<bool> {
 mod tests {
     use super::*;
     use crate::{Options, WasiImports};
+    use std::collections::BTreeSet;
 
     fn graph(wat: &str) -> CallGraph {
         let wasm = wat::parse_str(wat).unwrap();
         let module = Module::parse(&wasm, &Options::default(), &WasiImports).unwrap();
-        CallGraph::new(&module)
+        CallGraph::new(&module, Breakpoints::new(&BTreeSet::new()))
     }
 
     #[test]

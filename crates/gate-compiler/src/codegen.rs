@@ -3,7 +3,7 @@
 use crate::compiled::Safepoint;
 use crate::error::{CompileError, ErrorKind};
 use crate::symbol::Symbol;
-use crate::translate::{self, Env, FrameGuard};
+use crate::translate::{self, Entrance, Env, ThunkEntrance};
 use crate::trap;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -37,11 +37,25 @@ pub(crate) struct Code {
     pub(crate) safepoints: Vec<Safepoint>,
 }
 
-/// Where a distance to a symbol is to be filled in.
+/// Where the place of a symbol is to be filled in.
 pub(crate) struct Relocation {
     pub(crate) offset: u32,
+    pub(crate) kind: RelocationKind,
     pub(crate) target: Symbol,
     pub(crate) addend: i64,
+}
+
+/// What is filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RelocationKind {
+    /// A signed distance of 32 bits.
+    Distance32,
+    /// AArch64: a signed distance of 26 bits, in instructions, at the end of one.
+    Branch26,
+    /// AArch64: the signed distance in pages of 4 KiB from the instruction's, of 21 bits.
+    Page21,
+    /// AArch64: the offset in such a page, of 12 bits.
+    PageOffset12,
 }
 
 /// Return address and frame pointer.
@@ -60,18 +74,22 @@ impl<'a> Generator<'a> {
 
     /// Generates the code of a function, imported or not.
     pub(crate) fn function(&mut self, function: u32) -> Result<Code, CompileError> {
-        let config = self.isa.frontend_config();
         if function < self.env.module.imported_functions() {
-            self.context.clear();
-            let func = &mut self.context.func;
-            let safepoint = translate::thunk(self.env, function, func, &mut self.frontend, config);
-            return self.generate(function, vec![safepoint]);
+            return self.thunk(function, ThunkEntrance::Start);
         }
-        let code = self.body(function, FrameGuard::None)?;
+        let code = self.body(function, Entrance::Start)?;
         if code.frame_size <= SMALL_FRAME {
             return Ok(code);
         }
-        self.body(function, FrameGuard::Prologue)
+        self.body(function, Entrance::StartLarge)
+    }
+
+    /// Generates the code that goes on at a safepoint.
+    pub(crate) fn resume(&mut self, point: &'a Safepoint) -> Result<Code, CompileError> {
+        if point.function < self.env.module.imported_functions() {
+            return self.thunk(point.function, ThunkEntrance::Safepoint);
+        }
+        self.body(point.function, Entrance::Safepoint(point))
     }
 
     /// Generates the trampoline of a function.
@@ -82,12 +100,28 @@ impl<'a> Generator<'a> {
         self.generate(function, Vec::new())
     }
 
-    fn body(&mut self, function: u32, guard: FrameGuard) -> Result<Code, CompileError> {
+    /// Generates the trampoline through which a function goes on.
+    pub(crate) fn resume_trampoline(&mut self, function: u32) -> Result<Code, CompileError> {
+        self.context.clear();
+        let config = self.isa.frontend_config();
+        translate::resume_trampoline(self.env, function, &mut self.context.func, &mut self.frontend, config);
+        self.generate(function, Vec::new())
+    }
+
+    fn thunk(&mut self, function: u32, entrance: ThunkEntrance) -> Result<Code, CompileError> {
+        self.context.clear();
+        let config = self.isa.frontend_config();
+        let func = &mut self.context.func;
+        let safepoint = translate::thunk(self.env, function, entrance, func, &mut self.frontend, config);
+        self.generate(function, vec![safepoint])
+    }
+
+    fn body(&mut self, function: u32, entrance: Entrance<'a>) -> Result<Code, CompileError> {
         self.context.clear();
         let result = translate::function(
             self.env,
             function,
-            guard,
+            entrance,
             &mut self.context.func,
             &mut self.frontend,
             self.isa.frontend_config(),
@@ -124,23 +158,32 @@ impl<'a> Generator<'a> {
             .iter()
             .map(|reloc| {
                 let relocation = relocation(reloc.kind, &reloc.target, &self.context.func);
-                let target = relocation.ok_or_else(|| {
+                let (kind, target) = relocation.ok_or_else(|| {
                     let message = format!("function {function}: unexpected relocation {reloc:?}");
                     CompileError::internal(message)
                 })?;
-                Ok(Relocation { offset: reloc.offset, target, addend: reloc.addend })
+                Ok(Relocation { offset: reloc.offset, kind, target, addend: reloc.addend })
             })
             .collect::<Result<_, CompileError>>()?;
         Ok(Code { bytes, alignment, relocations, traps, addresses, frame_size, safepoints })
     }
 }
 
-fn relocation(kind: Reloc, target: &FinalizedRelocTarget, func: &Function) -> Option<Symbol> {
-    match (kind, target) {
-        (Reloc::X86CallPCRel4 | Reloc::X86PCRel4, FinalizedRelocTarget::ExternalName(name)) => {
-            Symbol::from_name(name, func)
-        }
-        _ => None,
+fn relocation(
+    kind: Reloc,
+    target: &FinalizedRelocTarget,
+    func: &Function,
+) -> Option<(RelocationKind, Symbol)> {
+    let kind = match kind {
+        Reloc::X86CallPCRel4 | Reloc::X86PCRel4 => RelocationKind::Distance32,
+        Reloc::Arm64Call => RelocationKind::Branch26,
+        Reloc::Aarch64AdrPrelPgHi21 => RelocationKind::Page21,
+        Reloc::Aarch64AddAbsLo12Nc => RelocationKind::PageOffset12,
+        _ => return None,
+    };
+    match target {
+        FinalizedRelocTarget::ExternalName(name) => Some((kind, Symbol::from_name(name, func)?)),
+        FinalizedRelocTarget::Func(_) => None,
     }
 }
 

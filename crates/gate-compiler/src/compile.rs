@@ -1,8 +1,9 @@
 //! Compiles modules.
 
+use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
 use crate::codegen::{Code, Generator};
-use crate::compiled::{CompiledModule, ModuleInfo};
+use crate::compiled::{Anchors, CompiledModule, ModuleInfo};
 use crate::error::CompileError;
 use crate::imports::ImportResolver;
 use crate::initial::initial_state;
@@ -31,22 +32,19 @@ pub fn compile(
     options: &Options,
     imports: &dyn ImportResolver,
 ) -> Result<CompiledModule, CompileError> {
-    let isa = isa::host(options)?;
+    let isa = isa::target(options)?;
     let module = Module::parse(wasm, options, imports)?;
     let layout = InstanceLayout::new(&module)?;
-    let threads = rayon::ThreadPoolBuilder::new()
-        .num_threads(options.threads.unwrap_or(0))
-        .stack_size(THREAD_STACK_SIZE)
-        .thread_name(|number| format!("compile-{number}"))
-        .build()
-        .map_err(|error| CompileError::internal(format!("cannot start threads: {error}")))?;
-    let linked = threads.install(|| {
-        let graph = CallGraph::new(&module);
-        let env = Env { module: &module, layout: &layout, graph: &graph };
+    let threads = threads(options.threads.unwrap_or(0))?;
+    let breakpoints = Breakpoints::new(&options.breakpoints);
+    breakpoints.check(&module)?;
+    let graph = threads.install(|| CallGraph::new(&module, breakpoints));
+    let (linked, anchors) = threads.install(|| {
+        let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints };
         text(&env, &*isa, options)
     })?;
     let initial = initial_state(&module, &layout);
-    let maps = maps(&module, &linked);
+    let maps = maps(&module, &graph, &linked, anchors);
     let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32).clone());
     let info = ModuleInfo {
         functions: functions.collect(),
@@ -63,24 +61,35 @@ pub fn compile(
     Ok(CompiledModule { text: linked.text, info, maps })
 }
 
-fn text(env: &Env<'_>, isa: &dyn TargetIsa, options: &Options) -> Result<Linked, CompileError> {
-    let functions =
-        generate_all(env, isa, (0..env.module.functions.len() as u32).collect(), Generator::function)?;
+fn text(env: &Env<'_>, isa: &dyn TargetIsa, options: &Options) -> Result<(Linked, Anchors), CompileError> {
+    let functions: Vec<_> = (0..env.module.functions.len() as u32).collect();
+    let functions = generate_all(env, isa, &functions, |generator, &function| generator.function(function))?;
     let entries = entry_functions(env.module);
-    let trampolines = generate_all(env, isa, entries.clone(), Generator::trampoline)?;
+    let trampolines =
+        generate_all(env, isa, &entries, |generator, &function| generator.trampoline(function))?;
     link(env.module, functions, entries.into_iter().zip(trampolines).collect(), options.limits.text_size)
 }
 
-/// Generates code for each of some functions. If several fail, the error is that of the first.
-fn generate_all<'a>(
+/// So many threads, or one per processor if it is zero.
+pub(crate) fn threads(number: usize) -> Result<rayon::ThreadPool, CompileError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(number)
+        .stack_size(THREAD_STACK_SIZE)
+        .thread_name(|number| format!("compile-{number}"))
+        .build()
+        .map_err(|error| CompileError::internal(format!("cannot start threads: {error}")))
+}
+
+/// Generates code for each of some things. If several fail, the error is that of the first.
+pub(crate) fn generate_all<'a, T: Sync>(
     env: &'a Env<'a>,
     isa: &'a dyn TargetIsa,
-    functions: Vec<u32>,
-    generate: impl Fn(&mut Generator<'a>, u32) -> Result<Code, CompileError> + Sync,
+    what: &[T],
+    generate: impl Fn(&mut Generator<'a>, &T) -> Result<Code, CompileError> + Sync,
 ) -> Result<Vec<Code>, CompileError> {
-    let results: Vec<_> = functions
-        .into_par_iter()
-        .map_init(|| Generator::new(env, isa), |generator, function| generate(generator, function))
+    let results: Vec<_> = what
+        .par_iter()
+        .map_init(|| Generator::new(env, isa), |generator, item| generate(generator, item))
         .collect();
     results.into_iter().collect()
 }

@@ -170,9 +170,11 @@ pub struct InitialTrap {
     pub message: String,
 }
 
-/// Where in the text things are. All lists are sorted by their first field.
+/// Where in the text things are. Lists are sorted by their first field, unless they say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maps {
+    /// Distinct types of functions, as [`Callee::Signature`] refers to them. In no particular order.
+    pub signatures: Vec<FuncType>,
     /// Functions that the module defines.
     pub functions: Vec<FunctionMap>,
     /// Instructions that trap, and how.
@@ -181,6 +183,31 @@ pub struct Maps {
     pub addresses: Vec<AddressMapping>,
     /// Where the program can stop, by ascending function and code offset.
     pub safepoints: Vec<Safepoint>,
+    /// What text that is appended refers to.
+    pub anchors: Anchors,
+}
+
+impl Maps {
+    /// The safepoint of a function at a code offset.
+    pub fn safepoint(&self, function: u32, code_offset: u32) -> Option<&Safepoint> {
+        let key = (function, code_offset);
+        let index = self
+            .safepoints
+            .binary_search_by_key(&key, |safepoint| (safepoint.function, safepoint.code_offset));
+        index.ok().map(|index| &self.safepoints[index])
+    }
+}
+
+/// What text that is appended refers to, by offset in the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchors {
+    /// The function table: eight bytes for null and then for each function, imported ones first. The second half of them is
+    /// the function's distance from the table (`i32`).
+    pub function_table: u32,
+    /// Bytes of data segments, by index. Only those of passive segments exist.
+    pub data: Vec<u32>,
+    /// Items of element segments, by index. Only those of passive segments exist.
+    pub elements: Vec<u32>,
 }
 
 /// Code of a function.
@@ -196,6 +223,10 @@ pub struct FunctionMap {
     pub code_offset: u32,
     /// Size of its stack frame, in bytes.
     pub frame_size: u32,
+    /// Whether the program can stop while the function has been called.
+    pub can_stop: bool,
+    /// Whether the function's entry is a safepoint.
+    pub entry_check: bool,
     /// Name from the module's name section, else its first export name.
     pub name: Option<String>,
 }
@@ -226,15 +257,19 @@ impl AddressMapping {
 /// A place where a program can stop, and what a frame that stopped there consists of.
 ///
 /// A dumped frame is the function index and the code offset (`u32` each), and then one slot
-/// ([`ValType::slot_size`]) for each live local, ascending, and for each operand, bottom first.
+/// ([`ValType::slot_size`]) for each live local, ascending, and for each operand, bottom first. No frame is larger than
+/// [`FRAMES_GUARD`](gate_wire::frames::FRAMES_GUARD).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Safepoint {
     /// Index of the function.
     pub function: u32,
-    /// Offset of the instruction in the module.
+    /// Offset of the instruction in the module. A function has only one safepoint with the same offset: a breakpoint at
+    /// a call instruction has the offset of that instruction's second byte.
     pub code_offset: u32,
     /// What the program was about to do.
     pub kind: SafepointKind,
+    /// What is called, if the kind is [`SafepointKind::Call`].
+    pub callee: Option<Callee>,
     /// Indices and types of the live locals.
     pub locals: Vec<(u32, ValType)>,
     /// Types of the operands.
@@ -252,6 +287,20 @@ pub enum SafepointKind {
     Call,
     /// The instruction is executed (again). The operands include its own.
     Instruction,
+    /// The instruction, at which there is a breakpoint, is executed. The operands include its own.
+    ///
+    /// A breakpoint at an instruction that has a safepoint with the same meaning is not one by itself: `loop`, and bulk
+    /// operations.
+    Breakpoint,
+}
+
+/// What a call instruction calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Callee {
+    /// A function, by index.
+    Function(u32),
+    /// Any function of a type, by index in [`Maps::signatures`].
+    Signature(u32),
 }
 
 mod bytes {

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Limit,
     /// The host does not have what the module imports.
     Import,
+    /// A breakpoint is where there is no instruction.
+    Breakpoint,
     /// The compiler is at fault, or what it runs on.
     Internal,
 }

@@ -1,24 +1,61 @@
 //! The machine to compile for.
 
 use crate::error::{CompileError, ErrorKind};
-use crate::options::{OptLevel, Options};
-use cranelift_codegen::isa::OwnedTargetIsa;
+use crate::options::{OptLevel, Options, Target};
+use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use std::fmt::Write;
+use target_lexicon::{
+    Aarch64Architecture, Architecture, BinaryFormat, Environment, OperatingSystem, Triple, Vendor,
+};
 
-/// The processor of this machine, with all that it can.
-pub(crate) fn host(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
-    let builder = cranelift_native::builder().map_err(|error| {
-        CompileError::new(ErrorKind::Unsupported, None, format!("cannot compile here: {error}"))
-    })?;
+/// The machine to compile for.
+pub(crate) fn target(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
+    let cannot = |error: String| CompileError::new(ErrorKind::Unsupported, None, error);
+    let builder = match options.target {
+        Target::Host => cranelift_native::builder().map_err(|error| error.to_owned()),
+        Target::X86_64 => lookup(Architecture::X86_64).and_then(level_2),
+        Target::Aarch64 => lookup(Architecture::Aarch64(Aarch64Architecture::Aarch64)),
+    };
+    let builder = builder.map_err(|error| cannot(format!("cannot compile for this machine: {error}")))?;
     let isa = builder
         .finish(flags(options))
         .map_err(|error| CompileError::internal(format!("cannot configure the code generator: {error}")))?;
-    if !isa.triple().architecture.to_string().starts_with("x86_64") {
-        let message = format!("cannot compile for {}", isa.triple());
-        return Err(CompileError::new(ErrorKind::Unsupported, None, message));
+    let has =
+        |name: &str| isa.isa_flags().iter().any(|flag| flag.name == name && flag.as_bool() == Some(true));
+    match isa.triple().architecture {
+        Architecture::X86_64 => match X86_64_LEVEL_2.iter().find(|name| !has(name)) {
+            None => Ok(isa),
+            Some(name) => {
+                Err(cannot(format!("cannot compile for a processor without {}", &name["has_".len()..])))
+            }
+        },
+        Architecture::Aarch64(_) => Ok(isa),
+        other => Err(cannot(format!("cannot compile for {other}"))),
     }
-    Ok(isa)
+}
+
+/// What processors have that are not older than 2009 or so (x86-64-v2). Without them, Cranelift calls functions of the C library to
+/// round and to shuffle.
+const X86_64_LEVEL_2: [&str; 5] = ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
+
+fn level_2(mut builder: isa::Builder) -> Result<isa::Builder, String> {
+    for name in X86_64_LEVEL_2 {
+        builder.enable(name).map_err(|error| error.to_string())?;
+    }
+    Ok(builder)
+}
+
+/// A machine with no more than what all of its architecture have.
+fn lookup(architecture: Architecture) -> Result<isa::Builder, String> {
+    let triple = Triple {
+        architecture,
+        vendor: Vendor::Unknown,
+        operating_system: OperatingSystem::Linux,
+        environment: Environment::Gnu,
+        binary_format: BinaryFormat::Elf,
+    };
+    isa::lookup(triple).map_err(|error| error.to_string())
 }
 
 /// Everything besides the module that decides what text comes out.
@@ -27,7 +64,7 @@ pub(crate) fn host(options: &Options) -> Result<OwnedTargetIsa, CompileError> {
 ///
 /// Compilation is impossible on this machine.
 pub fn fingerprint(options: &Options) -> Result<String, CompileError> {
-    let isa = host(options)?;
+    let isa = target(options)?;
     let mut text = format!(
         "gate-compiler {} sources {} cranelift {} target {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -38,8 +75,8 @@ pub fn fingerprint(options: &Options) -> Result<String, CompileError> {
     for flag in isa.flags().iter().chain(isa.isa_flags()) {
         let _ = writeln!(text, "{flag}");
     }
-    let Options { opt_level: _, limits, threads: _, features } = options;
-    let _ = writeln!(text, "{limits:?} {features:?}");
+    let Options { opt_level: _, target, limits, threads: _, features, breakpoints } = options;
+    let _ = writeln!(text, "{target:?} {limits:?} {features:?} breakpoints {breakpoints:?}");
     Ok(text)
 }
 

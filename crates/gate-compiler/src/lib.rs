@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod breakpoints;
 mod callgraph;
 mod codegen;
 mod compile;
@@ -21,6 +22,8 @@ mod liveness;
 mod maps;
 mod module;
 mod options;
+mod resume;
+mod resumed;
 mod symbol;
 mod translate;
 mod trap;
@@ -33,4 +36,6 @@ pub use imports::*;
 pub use isa::fingerprint;
 pub use listing::write_listing;
 pub use options::*;
+pub use resume::compile_resume;
+pub use resumed::*;
 pub use value::*;

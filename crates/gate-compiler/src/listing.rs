@@ -18,7 +18,7 @@ pub fn write_listing(
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<(), CompileError> {
-    let isa = isa::host(options)?;
+    let isa = isa::target(options)?;
     let disassembler = isa
         .to_capstone()
         .map_err(|error| CompileError::internal(format!("cannot make a disassembler: {error}")))?;
@@ -121,6 +121,7 @@ impl Listing<'_> {
                 SafepointKind::Loop => "loop",
                 SafepointKind::Call => "call",
                 SafepointKind::Instruction => "instruction",
+                SafepointKind::Breakpoint => "breakpoint",
             };
             let (locals, operands) = (safepoint.locals.len(), safepoint.operands.len());
             write!(self.out, ", safepoint ({kind}, {locals} locals, {operands} operands)")?;

@@ -208,7 +208,7 @@ mod tests {
             Payload::CodeSectionEntry(body) => Some(body),
             _ => None,
         });
-        Scan::new(&body.unwrap(), 2, false, |_| true).unwrap()
+        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false).unwrap()
     }
 
     #[test]

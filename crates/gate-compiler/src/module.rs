@@ -106,9 +106,31 @@ impl<'a> Module<'a> {
         &self.types[self.functions[function as usize] as usize]
     }
 
+    /// The type of a function, if there is such a function.
+    pub(crate) fn checked_function_type(&self, function: u32) -> Option<&FuncType> {
+        self.types.get(*self.functions.get(function as usize)? as usize)
+    }
+
+    /// The type that has a number.
+    pub(crate) fn signature_type(&self, signature: u32) -> Option<&FuncType> {
+        self.types.iter().zip(&self.signatures).find(|&(_, &number)| number == signature).map(|(ty, _)| ty)
+    }
+
     /// The number that a function's type shares with all equal types.
     pub(crate) fn function_signature(&self, function: u32) -> u32 {
         self.signatures[self.functions[function as usize] as usize]
+    }
+
+    /// The types that have numbers of their own, in the order of these.
+    pub(crate) fn distinct_types(&self) -> Vec<FuncType> {
+        let mut distinct: Vec<FuncType> = Vec::new();
+        for (ty, &signature) in self.types.iter().zip(&self.signatures) {
+            // Numbers are given in the order of their first use.
+            if signature as usize == distinct.len() {
+                distinct.push(ty.clone());
+            }
+        }
+        distinct
     }
 
     pub(crate) fn imported_functions(&self) -> u32 {

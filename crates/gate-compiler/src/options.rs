@@ -1,16 +1,35 @@
 //! How to compile, and how much of what.
 
+use std::collections::BTreeSet;
+
 /// How to compile.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Options {
     /// How much effort to spend.
     pub opt_level: OptLevel,
+    /// Which machine to compile for.
+    pub target: Target,
     /// Largest module that is accepted.
     pub limits: Limits,
     /// Number of threads; `None` for one per processor.
     pub threads: Option<usize>,
     /// Features beyond WebAssembly 2.0.
     pub features: Features,
+    /// Where programs stop whenever they get there: offsets of instructions in the module. A program that has stopped at
+    /// one can only go on with text that has it, too.
+    pub breakpoints: BTreeSet<u32>,
+}
+
+/// Which machine to compile for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Target {
+    /// The one that this is, with all that its processor can.
+    #[default]
+    Host,
+    /// Any of the x86-64 architecture, from its second level (x86-64-v2) on.
+    X86_64,
+    /// Any of the AArch64 architecture.
+    Aarch64,
 }
 
 /// How much effort to spend on the speed of the text.

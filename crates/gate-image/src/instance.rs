@@ -1,24 +1,43 @@
 //! Instances of programs.
 
+mod call;
+mod fork;
+mod launch;
+mod mutation;
+mod phase;
+mod region;
+mod stopped;
+mod stored;
+
+pub(crate) use call::write as write_call;
+pub use call::{CallOutcome, PendingCall};
+pub use launch::{Launch, Purpose};
+pub use mutation::{ExitError, Mutation};
+pub(crate) use phase::{Activity, Phase};
+pub(crate) use region::{ELEMENTS_AT_ONCE, Region};
+pub use stopped::RebaseError;
+pub(crate) use stopped::{Stopped, check_call};
+
 use crate::backtrace::Backtrace;
 use crate::error::{ImageError, InstanceError, ProgramError};
-use crate::exit::{self, Exit, InvalidExit};
+use crate::exit::Exit;
 use crate::memory::GuestMemory;
 use crate::placement::Placement;
 use crate::program::Program;
 use crate::state::State;
 use gate_compiler::{ExportKind, FuncType, ValType, Value};
 use gate_wire::PAGE_SIZE;
-use gate_wire::context::{Context, STACK_RESERVE};
+use gate_wire::context::STACK_RESERVE;
 use gate_wire::load::MemoryMap;
 use gate_wire::trap::TrapId;
+use mutation::read_exit;
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How large an instance may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceOptions {
     /// Size of the stack in bytes, rounded up to whole pages. Between [`InstanceOptions::MIN_STACK_SIZE`] and
     /// [`InstanceOptions::MAX_STACK_SIZE`].
@@ -43,35 +62,34 @@ impl Default for InstanceOptions {
     }
 }
 
-/// The state of a program: what it has in its memories, globals and tables, and how its last run ended.
+/// The state of a program: what it has in its memories, globals and tables, and what it is to do next.
 ///
 /// After a run which ended by returning or by a trap, the same instance can be given another entry function and started
-/// again, in another process. The module's start function runs only the first time.
+/// again, in another process; the module's start function runs only the first time. After a run which ended in a
+/// suspension it goes on where it was.
 #[derive(Debug)]
 pub struct Instance {
     program: Program,
     state: Arc<State>,
-    entry: Option<Entry>,
-    last_run: Option<Run>,
+    options: InstanceOptions,
+    phase: Phase,
+    /// Entry function for the next run that calls one. Its arguments are in the entry area.
+    entry: Option<u32>,
     lease: Arc<Lease>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    function: u32,
-    trampoline: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    placement: Placement,
-    function: Option<u32>,
 }
 
 /// Shared with the [`Mutation`]; more than one owner means that a process is using the state.
 #[derive(Debug, Default)]
 struct Lease {
     monotonic_time: AtomicU64,
+    /// What is known about a program that is suspended.
+    stopped: Mutex<Option<Stopped>>,
+}
+
+impl Lease {
+    fn stopped(&self) -> MutexGuard<'_, Option<Stopped>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Instance {
@@ -89,8 +107,9 @@ impl Instance {
         Ok(Self {
             program: program.clone(),
             state: Arc::new(state),
+            options: InstanceOptions { stack_size, ..*options },
+            phase: Phase::Fresh,
             entry: None,
-            last_run: None,
             lease: Arc::default(),
         })
     }
@@ -117,34 +136,14 @@ impl Instance {
         self.prepare_entry(function, &format!("function {function}"), args)
     }
 
-    /// Hands the state over to a process, which changes it until it is dead or the [`Mutation`] is dropped.
-    ///
-    /// Fails if the last run ended otherwise than by returning or by a trap, or has not ended.
-    pub fn begin_mutation(&mut self, placement: Placement) -> Result<Mutation, InstanceError> {
-        self.check_idle()?;
-        if self.last_run.is_some() {
-            self.check_restartable()?;
-            // The last run's host call, or its suspension, is none of the next one's.
-            let zeros = [0; size_of::<Context>()];
-            self.state
-                .write(self.state.below_context(zeros.len() as u64), &zeros)
-                .map_err(ImageError::system("reset the instance context"))?;
-        }
-        let function = self.entry.take().map(|entry| entry.function);
-        let returns_value = function.and_then(|f| self.function_type(f).ok()).is_some_and(is_program_entry);
-        self.last_run = Some(Run { placement, function });
-        Ok(Mutation {
-            program: self.program.clone(),
-            state: Arc::clone(&self.state),
-            lease: Arc::clone(&self.lease),
-            placement,
-            returns_value,
-        })
-    }
-
     /// The program of which this is an instance.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// How large it may be.
+    pub fn options(&self) -> InstanceOptions {
+        self.options
     }
 
     /// Size of the stack in bytes.
@@ -159,21 +158,10 @@ impl Instance {
 
     /// What a process maps of the linear memories.
     pub fn memory_maps(&self) -> Result<Vec<MemoryMap>, ImageError> {
-        match self.last_run {
-            Some(_) => self.state.memory_maps().map_err(ImageError::system("read memory sizes")),
-            None => Ok(self.state.initial_memory_maps()),
+        match self.phase {
+            Phase::Fresh => Ok(self.state.initial_memory_maps()),
+            _ => self.state.memory_maps().map_err(ImageError::system("read memory sizes")),
         }
-    }
-
-    /// Text offset of the start function's trampoline, if the next run calls it.
-    pub fn start_trampoline(&self) -> Option<u64> {
-        let start = self.program.info().start.filter(|_| self.last_run.is_none())?;
-        self.program.trampoline(start)
-    }
-
-    /// Text offset of the entry function's trampoline, if there is one for the next run.
-    pub fn entry_trampoline(&self) -> Option<u64> {
-        self.entry.map(|entry| entry.trampoline)
     }
 
     /// What the program's monotonic clock shows at the start of the next run, in nanoseconds.
@@ -188,18 +176,23 @@ impl Instance {
 
     /// How the last run ended.
     pub fn exit(&self) -> Result<Exit, ExitError> {
-        let Some(run) = &self.last_run else { return Ok(Exit::None) };
-        read_exit(&self.program, &self.state, &run.placement)
+        match &self.phase {
+            Phase::Fresh => Ok(Exit::None),
+            Phase::Run { placement, .. } => read_exit(&self.program, &self.state, placement),
+            Phase::Suspended { .. } => Ok(Exit::Frozen),
+        }
     }
 
     /// What the entry function returned. Empty if the last run ended otherwise, or had no entry function.
     pub fn results(&self) -> Result<Vec<Value>, ImageError> {
-        let Some(function) = self.last_run.and_then(|run| run.function) else { return Ok(Vec::new()) };
+        let Some(function) = self.phase.activity().and_then(|activity| activity.entry) else {
+            return Ok(Vec::new());
+        };
         if !matches!(self.exit(), Ok(Exit::Returned)) {
             return Ok(Vec::new());
         }
         let types = &self.program.info().functions[function as usize].results;
-        let values = self.read_slots(types)?;
+        let values = self.region().entry_values(types)?;
         let functions = self.program.info().functions.len();
         match values.iter().any(|v| matches!(v, Value::FuncRef(Some(f)) if *f as usize >= functions)) {
             true => Err(ImageError::image("a result refers to a function which does not exist")),
@@ -209,9 +202,57 @@ impl Instance {
 
     /// In which functions the last run ended, innermost first. Empty if it ended by returning.
     pub fn backtrace(&self) -> Result<Backtrace, ImageError> {
-        match &self.last_run {
-            Some(run) => Backtrace::capture(&self.program, &self.state, &run.placement),
-            None => Ok(Backtrace::default()),
+        match &self.phase {
+            Phase::Run { placement, .. } => Backtrace::capture(&self.program, &self.state, placement),
+            _ => Ok(Backtrace::default()),
+        }
+    }
+
+    /// An instance in the given state.
+    pub(crate) fn restored(
+        program: &Program,
+        state: State,
+        options: InstanceOptions,
+        phase: Phase,
+        entry: Option<u32>,
+        monotonic_time: u64,
+        stopped: Option<Stopped>,
+    ) -> Self {
+        let lease = Lease { monotonic_time: AtomicU64::new(monotonic_time), stopped: Mutex::new(stopped) };
+        let (program, state) = (program.clone(), Arc::new(state));
+        Self { program, state, options, phase, entry, lease: Arc::new(lease) }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// What the last run consisted of, if there was one.
+    pub(crate) fn activity(&self) -> Option<Activity> {
+        self.phase.activity()
+    }
+
+    /// What the program is doing according to its frames, if they are known.
+    pub(crate) fn stopped_activity(&self) -> Option<Activity> {
+        self.lease.stopped().as_ref().map(|stopped| stopped.activity)
+    }
+
+    /// The function that the next run calls, if it is a new one.
+    pub(crate) fn next_entry(&self) -> Option<u32> {
+        self.entry
+    }
+
+    fn mutation(&self, placement: Placement, activity: Activity) -> Mutation {
+        Mutation {
+            program: self.program.clone(),
+            state: Arc::clone(&self.state),
+            lease: Arc::clone(&self.lease),
+            placement,
+            export: None,
+            returns_value: activity
+                .entry
+                .and_then(|f| self.function_type(f).ok())
+                .is_some_and(is_program_entry),
         }
     }
 
@@ -229,8 +270,12 @@ impl Instance {
 
     fn prepare_entry(&mut self, function: u32, name: &str, args: &[Value]) -> Result<(), InstanceError> {
         self.check_idle()?;
+        if matches!(self.exit(), Ok(Exit::Frozen)) {
+            // It needs the entry area itself.
+            return Err(ProgramError::Suspended.into());
+        }
         let ty = self.function_type(function)?;
-        let trampoline = self.program.trampoline(function).ok_or(ProgramError::NotCallable { function })?;
+        self.program.trampoline(function).ok_or(ProgramError::NotCallable { function })?;
         if !ty.params.iter().copied().eq(args.iter().map(|arg| arg.ty())) {
             return Err(ProgramError::WrongArguments {
                 name: name.into(),
@@ -247,46 +292,12 @@ impl Instance {
                 return Err(ProgramError::NoSuchFunction { function, count }.into());
             }
         }
-        self.write_slots(args)?;
-        self.entry = Some(Entry { function, trampoline });
+        self.region().set_entry_values(args)?;
+        self.entry = Some(function);
         Ok(())
     }
 
-    fn write_slots(&self, values: &[Value]) -> Result<(), ImageError> {
-        let mut slots = Vec::with_capacity(values.len() * 8);
-        for value in values {
-            slots.extend_from_slice(&value.to_slot().to_le_bytes()[..value.ty().slot_size() as usize]);
-        }
-        let offset = self.entry_area(slots.len())?;
-        self.state.write(offset, &slots).map_err(ImageError::system("write arguments"))
-    }
-
-    fn read_slots(&self, types: &[ValType]) -> Result<Vec<Value>, ImageError> {
-        let mut slots = vec![0; types.iter().map(|ty| ty.slot_size() as usize).sum()];
-        let offset = self.entry_area(slots.len())?;
-        self.state.read(offset, &mut slots).map_err(ImageError::system("read results"))?;
-        let mut rest = &slots[..];
-        let values = types.iter().map(|&ty| {
-            let (slot, tail) = rest.split_at(ty.slot_size() as usize);
-            rest = tail;
-            let mut bytes = [0; 16];
-            bytes[..slot.len()].copy_from_slice(slot);
-            Value::from_slot(ty, u128::from_le_bytes(bytes))
-        });
-        Ok(values.collect())
-    }
-
-    /// Where in the state file the entry area is, which must have the given size at least.
-    fn entry_area(&self, size: usize) -> Result<u64, ImageError> {
-        let layout = &self.program.info().layout;
-        let (distance, entry_size) = (u64::from(layout.entry_distance), u64::from(layout.entry_size));
-        if size as u64 > entry_size || entry_size > distance || distance > self.state.instance_size {
-            return Err(ImageError::image("place of the entry area"));
-        }
-        Ok(self.state.below_context(distance))
-    }
-
-    fn check_idle(&self) -> Result<(), ProgramError> {
+    pub(crate) fn check_idle(&self) -> Result<(), ProgramError> {
         match Arc::strong_count(&self.lease) {
             1 => Ok(()),
             _ => Err(ProgramError::Running),
@@ -297,7 +308,7 @@ impl Instance {
         let reason = match self.exit() {
             Ok(Exit::Returned | Exit::Trapped(_)) => return Ok(()),
             Ok(Exit::Terminated { .. }) => "it has terminated",
-            Ok(Exit::Frozen) => "it is suspended",
+            Ok(Exit::Frozen) => return Err(ProgramError::Suspended),
             Ok(Exit::None) => "it was killed",
             Err(_) => "it failed",
         };
@@ -305,72 +316,11 @@ impl Instance {
     }
 }
 
-/// The state of an instance in the hands of a process.
-///
-/// To be kept until the process is dead: before that the instance cannot be started again.
-#[derive(Debug)]
-pub struct Mutation {
-    program: Program,
-    state: Arc<State>,
-    lease: Arc<Lease>,
-    placement: Placement,
-    returns_value: bool,
-}
-
-/// How a program ended cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum ExitError {
-    /// The process has left nonsense.
-    #[error(transparent)]
-    Invalid(#[from] InvalidExit),
-    /// The state file could not be read.
-    #[error(transparent)]
-    Host(#[from] ImageError),
-}
-
-impl Mutation {
-    /// The state file.
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.state.as_fd()
-    }
-
-    /// The first linear memory, or an empty one.
-    pub fn memory(&self) -> GuestMemory {
-        GuestMemory::new(&self.state, 0).unwrap_or(GuestMemory::empty())
-    }
-
-    /// How the run ended.
-    pub fn exit(&self) -> Result<Exit, ExitError> {
-        read_exit(&self.program, &self.state, &self.placement)
-    }
-
-    /// The `i32` that the entry function returned, if it has the type `() -> i32`.
-    pub fn return_value(&self) -> Result<Option<i32>, ImageError> {
-        if !self.returns_value {
-            return Ok(None);
-        }
-        let mut slot = [0; 4];
-        let offset = self.state.below_context(self.program.info().layout.entry_distance.into());
-        self.state.read(offset, &mut slot).map_err(ImageError::system("read the result"))?;
-        Ok(Some(i32::from_le_bytes(slot)))
-    }
-
-    /// Sets what the program's monotonic clock shows when it goes on, in nanoseconds.
-    pub fn set_monotonic_time(&self, time: u64) {
-        self.lease.monotonic_time.store(time, Ordering::Relaxed);
-    }
-}
-
-fn read_exit(program: &Program, state: &State, placement: &Placement) -> Result<Exit, ExitError> {
-    let record = exit::read_record(state).map_err(ImageError::system("read the exit record"))?;
-    Ok(exit::interpret(&record, program, state, placement)?)
-}
-
 fn is_program_entry(ty: &FuncType) -> bool {
     ty.params.is_empty() && ty.results == [ValType::I32]
 }
 
-fn round_stack_size(size: u64) -> Result<u64, ImageError> {
+pub(crate) fn round_stack_size(size: u64) -> Result<u64, ImageError> {
     let (min, max) = (InstanceOptions::MIN_STACK_SIZE, InstanceOptions::MAX_STACK_SIZE);
     match size {
         _ if (min..=max).contains(&size) => Ok(size.next_multiple_of(PAGE_SIZE)),
@@ -381,7 +331,7 @@ fn round_stack_size(size: u64) -> Result<u64, ImageError> {
 fn write_initial(state: &State, program: &Program) -> Result<(), Errno> {
     let template = program.template();
     for piece in &template.instance {
-        state.write(state.stack_size + piece.offset, &piece.bytes)?;
+        state.write(state.instance_offset() + piece.offset, &piece.bytes)?;
     }
     for (place, pieces) in state.memories.iter().zip(&template.memories) {
         for piece in pieces {

@@ -13,37 +13,70 @@
 //! |---|---|
 //! | `program` | text and its maps |
 //! | `template` | initial contents of a new instance, worked out once per program |
-//! | `instance` | making an instance, its entry function, its results |
+//! | `instance` | making an instance, what a process is given of it, its results |
+//! | `frames` | call stacks of programs that have stopped |
+//! | `snapshot` | instances as WebAssembly modules |
 //! | `state` | the state file and where in it things are |
+//! | `chunks` | memories that are copied on write, seen by the host |
+//! | `fork` | many states over one |
+//! | `extents` | which parts of a sparse file have data |
+//! | `storage` | instances in a directory |
 //! | `memory` | linear memory as host functions see it |
 //! | `exit` | how the program ended |
 //! | `backtrace` | in which functions |
 //! | `placement` | random addresses for a process's mappings |
+//! | `coredump` | core dumps for debuggers |
+//! | `inspect` | what can be seen of a program that has stopped |
+//! | `lines` | places in the source code |
+//! | `text` | text from anybody, made harmless |
 //! | `cache`, `entry_file` | compiled modules on disk |
 //! | `memfd` | files in memory |
+//! | `leb` | numbers of variable size |
 //! | `error` | what can be wrong with a program, and with its image |
 
 #![forbid(unsafe_code)]
 
 mod backtrace;
 mod cache;
+mod chunks;
+mod coredump;
 mod entry_file;
 mod error;
 mod exit;
+mod extents;
+mod fork;
+mod frames;
+mod inspect;
 mod instance;
+mod leb;
+mod lines;
 mod memfd;
 mod memory;
 mod placement;
 mod program;
+mod snapshot;
 mod state;
+mod storage;
 mod template;
+mod text;
 
-pub use backtrace::{Backtrace, Frame};
+pub use backtrace::{Backtrace, BacktraceFrame};
 pub use cache::{Cache, CacheError, CacheOutcome, LoadError};
+pub use coredump::{CoreDump, CoreDumpError, CoreFrame, CoreMemory, InstanceDumpError, MemoryContents};
 pub use entry_file::Damage;
 pub use error::{ImageError, InstanceError, ProgramError};
 pub use exit::{Exit, InvalidExit};
-pub use instance::{ExitError, Instance, InstanceOptions, Mutation};
+pub use frames::{Frame, Frames, FramesError};
+pub use inspect::{
+    FrameView, GlobalView, InspectError, Inspector, LocalView, MemoryView, TableView, ValueView,
+};
+pub use instance::{
+    CallOutcome, ExitError, Instance, InstanceOptions, Launch, Mutation, PendingCall, Purpose, RebaseError,
+};
+pub use lines::{Lines, SourceFrame, SourcePlace};
 pub use memory::{GuestMemory, MemoryError};
-pub use placement::Placement;
 pub use program::Program;
+pub use snapshot::{
+    Problem, Restored, SNAPSHOT_VERSION, ServiceState, Snapshot, SnapshotError, SnapshotLimits, is_snapshot,
+};
+pub use storage::{Directory, MetaDamage, StorageError, StoredInstance};

@@ -2,6 +2,7 @@
 
 use crate::state::State;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A linear memory of an instance, running or not.
@@ -51,18 +52,26 @@ impl GuestMemory {
 
     /// Copies from the memory. Nothing is copied if it is not all within bounds.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
-        if let Some((state, offset)) = self.locate(addr, buf.len() as u64)? {
-            state.read(offset, buf).map_err(io::Error::from)?;
+        if let Some((state, index)) = self.locate(addr, buf.len() as u64)? {
+            state.read_memory(index, addr, buf).map_err(io::Error::from)?;
         }
         Ok(())
     }
 
     /// Copies to the memory. Nothing is copied if it is not all within bounds.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemoryError> {
-        if let Some((state, offset)) = self.locate(addr, bytes.len() as u64)? {
-            state.write(offset, bytes).map_err(io::Error::from)?;
+        if let Some((state, index)) = self.locate(addr, bytes.len() as u64)? {
+            state.write_memory(index, addr, bytes).map_err(io::Error::from)?;
         }
         Ok(())
+    }
+
+    /// The parts which have data, ascending. What is not part of any is zero, and takes no space.
+    pub fn extents(&self) -> io::Result<Vec<Range<u64>>> {
+        match &self.place {
+            Some((state, index)) => Ok(state.memory_extents(*index)?.collect::<Result<_, _>>()?),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Checks that so many bytes can be read and written.
@@ -70,11 +79,11 @@ impl GuestMemory {
         self.locate(addr, len).map(drop)
     }
 
-    fn locate(&self, addr: u64, len: u64) -> Result<Option<(&State, u64)>, MemoryError> {
+    fn locate(&self, addr: u64, len: u64) -> Result<Option<(&State, usize)>, MemoryError> {
         let size = self.size()?;
         if addr.checked_add(len).is_none_or(|end| end > size) {
             return Err(MemoryError::OutOfBounds { addr, len, size });
         }
-        Ok(self.place.as_ref().map(|(state, index)| (&**state, state.memories[*index].offset + addr)))
+        Ok(self.place.as_ref().map(|(state, index)| (&**state, *index)))
     }
 }

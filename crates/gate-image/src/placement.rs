@@ -3,50 +3,62 @@
 use gate_wire::PAGE_SIZE;
 use gate_wire::load::ADDRESS_RANGE;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Where a process's mappings go.
+/// Where a program's text and state are mapped.
 ///
-/// Chosen anew for each run, so that what one program learns about addresses is worth nothing in another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Where rt goes.
-    pub rt_addr: u64,
+/// Chosen anew for each run, so that what one program learns about addresses is worth nothing in another. A program that
+/// was frozen goes on where it was, because the addresses are on its stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placement {
     /// Where text goes.
-    pub text_addr: u64,
+    pub(crate) text_addr: u64,
     /// Where the state goes: stack, instance region and memories.
-    pub state_addr: u64,
+    pub(crate) state_addr: u64,
 }
 
-impl Placement {
-    /// Chooses page-aligned addresses within [`ADDRESS_RANGE`] at random. Nothing overlaps, and an
-    /// inaccessible page at least is between any two mappings.
-    ///
-    /// Sizes are in bytes: `state_span` includes the address space reserved for memories. Returns `None` if they
-    /// cannot be placed.
-    pub fn random(rt_size: u64, text_size: u64, state_span: u64) -> Option<Self> {
-        let mut taken: [Range<u64>; 2] = [0..0, 0..0];
-        let state_addr = place(state_span, &taken)?;
-        taken[0] = state_addr..state_addr + state_span;
-        let text_addr = place(text_size, &taken)?;
-        taken[1] = text_addr..text_addr + text_size;
-        let rt_addr = place(rt_size, &taken)?;
-        Some(Self { rt_addr, text_addr, state_addr })
+/// The part of a process's address space in which mappings are placed.
+#[derive(Debug, Default)]
+pub(crate) struct AddressSpace {
+    taken: Vec<Range<u64>>,
+}
+
+impl AddressSpace {
+    /// Takes the given place. `None` if it is not within [`ADDRESS_RANGE`], not aligned, or if some of it is taken.
+    pub(crate) fn take(&mut self, addr: u64, size: u64) -> Option<u64> {
+        let end = addr.checked_add(size)?;
+        let fits = addr > ADDRESS_RANGE.start
+            && end < ADDRESS_RANGE.end
+            && addr.is_multiple_of(PAGE_SIZE)
+            && self.is_free(addr, end);
+        self.taken.push(addr..end);
+        fits.then_some(addr)
     }
-}
 
-fn place(size: u64, taken: &[Range<u64>]) -> Option<u64> {
-    // Programs take a small part of the range, so that few attempts fail.
-    const ATTEMPTS: usize = 1000;
+    /// Takes a page-aligned place of the given size in bytes at random. At least one inaccessible page is between it
+    /// and everything else.
+    ///
+    /// Returns `None` if there is none.
+    pub(crate) fn place(&mut self, size: u64) -> Option<u64> {
+        // Programs take a small part of the range, so that few attempts fail.
+        const ATTEMPTS: usize = 1000;
 
-    let pages = (ADDRESS_RANGE.end - ADDRESS_RANGE.start) / PAGE_SIZE;
-    let size_pages = size.checked_next_multiple_of(PAGE_SIZE)? / PAGE_SIZE;
-    // A page before it and one behind it.
-    let last = pages.checked_sub(size_pages)?.checked_sub(2)?;
-    let mut rng = rand::rng();
-    (0..ATTEMPTS)
-        .map(|_| ADDRESS_RANGE.start + rng.random_range(1..=last + 1) * PAGE_SIZE)
-        .find(|&addr| taken.iter().all(|t| addr + size + PAGE_SIZE <= t.start || t.end + PAGE_SIZE <= addr))
+        let pages = (ADDRESS_RANGE.end - ADDRESS_RANGE.start) / PAGE_SIZE;
+        let size = size.checked_next_multiple_of(PAGE_SIZE)?;
+        // A page before it and one behind it.
+        let last = pages.checked_sub(size / PAGE_SIZE)?.checked_sub(2)?;
+        let mut rng = rand::rng();
+        let addr = (0..ATTEMPTS)
+            .map(|_| ADDRESS_RANGE.start + rng.random_range(1..=last + 1) * PAGE_SIZE)
+            .find(|&addr| self.is_free(addr, addr + size))?;
+        self.taken.push(addr..addr + size);
+        Some(addr)
+    }
+
+    fn is_free(&self, start: u64, end: u64) -> bool {
+        self.taken.iter().all(|t| end + PAGE_SIZE <= t.start || t.end + PAGE_SIZE <= start)
+    }
 }
 
 #[cfg(test)]
@@ -57,12 +69,11 @@ mod tests {
     fn mappings_are_apart_and_within_the_range() {
         const SPAN: u64 = 20 << 40;
         for _ in 0..1000 {
-            let p = Placement::random(4096, 100 << 20, SPAN).unwrap();
-            let mut ranges = [
-                p.rt_addr..p.rt_addr + 4096,
-                p.text_addr..p.text_addr + (100 << 20),
-                p.state_addr..p.state_addr + SPAN,
-            ];
+            let mut space = AddressSpace::default();
+            let mut ranges = [SPAN, 100 << 20, 4096].map(|size| {
+                let addr = space.place(size).unwrap();
+                addr..addr + size
+            });
             ranges.sort_by_key(|r| r.start);
             assert!(ranges[0].start > ADDRESS_RANGE.start);
             assert!(ranges[2].end < ADDRESS_RANGE.end);
@@ -74,14 +85,22 @@ mod tests {
 
     #[test]
     fn addresses_differ() {
-        let a = Placement::random(4096, 4096, 1 << 33).unwrap();
-        let b = Placement::random(4096, 4096, 1 << 33).unwrap();
-        assert!(a.rt_addr != b.rt_addr && a.text_addr != b.text_addr && a.state_addr != b.state_addr);
+        let addr = || AddressSpace::default().place(4096).unwrap();
+        assert_ne!(addr(), addr());
     }
 
     #[test]
-    fn what_is_too_large_is_refused() {
-        assert_eq!(Placement::random(4096, 4096, ADDRESS_RANGE.end - ADDRESS_RANGE.start), None);
-        assert_eq!(Placement::random(4096, u64::MAX, 4096), None);
+    fn what_does_not_fit_is_refused() {
+        let mut space = AddressSpace::default();
+        assert_eq!(space.place(ADDRESS_RANGE.end - ADDRESS_RANGE.start), None);
+        assert_eq!(space.place(u64::MAX), None);
+        let addr = space.place(1 << 30).unwrap();
+        for (addr, size) in
+            [(addr, 1), (addr + 4096, 4096), (0, 4096), (ADDRESS_RANGE.end, 1), (addr, u64::MAX)]
+        {
+            assert_eq!(space.take(addr, size), None);
+        }
+        assert_eq!(AddressSpace::default().take(addr + 1, 4096), None);
+        assert_eq!(AddressSpace::default().take(addr, 4096), Some(addr));
     }
 }

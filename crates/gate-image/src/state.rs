@@ -1,27 +1,48 @@
 //! The state file, and where in it things are.
 //!
-//! The order is that of the address space: stack, instance region, linear memories. See
-//! [`gate_wire::context`].
+//! ```text
+//! CHUNKS_OFFSET            table of chunks, if memories are copied on write
+//! ... STATE_FILE_STRIDE    stack and instance region; they end here
+//! (i + 1) * STRIDE         linear memory i
+//! ```
+//!
+//! So the memories have the same places whatever the sizes of stack and instance region. See [`gate_wire::context`] for the
+//! order of things in memory.
 
 use crate::error::{ImageError, ProgramError};
+use crate::fork::Base;
 use crate::memfd;
 use gate_compiler::ModuleInfo;
 use gate_wire::context::{Context, MemoryDesc};
-use gate_wire::load::{MAX_MEMORIES, MemoryMap};
+use gate_wire::cow::CHUNKS_OFFSET;
+use gate_wire::load::{MAX_MEMORIES, MemoryMap, STATE_FILE_STRIDE};
 use gate_wire::{PAGE_SIZE, WASM_PAGE_SIZE};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 
 /// Greatest size of a 32-bit linear memory, in WebAssembly pages.
-const MAX_MEMORY_PAGES: u64 = 65536;
+pub(crate) const MAX_MEMORY_PAGES: u64 = 65536;
+
+/// Where the table of chunks ends at the latest.
+const CHUNKS_END: u64 = CHUNKS_OFFSET + MAX_MEMORIES as u64 * MAX_MEMORY_PAGES;
+
+/// Greatest size of stack and instance region together, in bytes.
+pub(crate) const MAX_REGIONS: u64 = STATE_FILE_STRIDE - CHUNKS_END;
 
 /// State of an instance.
 #[derive(Debug)]
 pub(crate) struct State {
-    file: OwnedFd,
+    pub(crate) file: OwnedFd,
     pub(crate) stack_size: u64,
     pub(crate) instance_size: u64,
     pub(crate) memories: Vec<MemoryPlace>,
+    /// What the memories are copied from when they are written to.
+    pub(crate) base: Option<Arc<Base>>,
+    /// Held while the host copies a chunk.
+    pub(crate) copying: Mutex<()>,
+    /// Its files have names. See [`storage`](crate::storage).
+    pub(crate) is_stored: bool,
 }
 
 /// A linear memory in the state file.
@@ -29,12 +50,16 @@ pub(crate) struct State {
 pub(crate) struct MemoryPlace {
     /// Where it starts in the file.
     pub(crate) offset: u64,
-    /// Initial size in bytes.
+    /// Smallest size in bytes.
     pub(crate) min: u64,
     /// Greatest size in bytes: so much is reserved in the file.
     pub(crate) max: u64,
     /// Where its [`MemoryDesc`] is in the file.
     pub(crate) desc_offset: u64,
+    /// So many bytes are in the base file until they are written to.
+    pub(crate) base_size: u64,
+    /// Index in the table of chunks of its first one.
+    pub(crate) first_chunk: u64,
 }
 
 impl State {
@@ -51,25 +76,51 @@ impl State {
         if info.memories.len() > MAX_MEMORIES {
             return Err(ImageError::image("number of memories").into());
         }
-        let context = stack_size + instance_size;
+        if stack_size + instance_size > MAX_REGIONS {
+            return Err(ImageError::image("size of the stack and the instance region").into());
+        }
         let mut memories = Vec::with_capacity(info.memories.len());
-        let mut offset = context;
+        let mut offset = STATE_FILE_STRIDE;
         for (memory, max) in info.memories.iter().zip(memory_sizes(info, max_memory)?) {
             let distance = u64::from(memory.desc_distance);
             if distance > instance_size || distance < size_of::<MemoryDesc>() as u64 {
                 return Err(ImageError::image("place of a memory descriptor").into());
             }
             let min = memory.min_pages * WASM_PAGE_SIZE;
-            memories.push(MemoryPlace { offset, min, max, desc_offset: context - distance });
-            offset += max;
+            let desc_offset = STATE_FILE_STRIDE - distance;
+            memories.push(MemoryPlace { offset, min, max, desc_offset, base_size: 0, first_chunk: 0 });
+            offset += STATE_FILE_STRIDE;
         }
-        let file = memfd::create_sized("gate-state", offset)?;
-        Ok(Self { file, stack_size, instance_size, memories })
+        let file = memfd::create_sized("gate-state", file_size(&memories))?;
+        Ok(Self {
+            file,
+            stack_size,
+            instance_size,
+            memories,
+            base: None,
+            copying: Mutex::default(),
+            is_stored: false,
+        })
+    }
+
+    /// Size of the file in bytes.
+    pub(crate) fn file_size(&self) -> u64 {
+        file_size(&self.memories)
+    }
+
+    /// Offset in the file of the stack's lowest byte.
+    pub(crate) fn stack_offset(&self) -> u64 {
+        STATE_FILE_STRIDE - self.instance_size - self.stack_size
+    }
+
+    /// Offset in the file of the instance region.
+    pub(crate) fn instance_offset(&self) -> u64 {
+        STATE_FILE_STRIDE - self.instance_size
     }
 
     /// Offset in the file of what is so many bytes below the context address.
     pub(crate) fn below_context(&self, distance: u64) -> u64 {
-        self.stack_size + self.instance_size - distance
+        STATE_FILE_STRIDE - distance
     }
 
     /// Offset in the file of a field of the context. See [`gate_wire::context_offset`].
@@ -89,28 +140,13 @@ impl State {
 
     /// What a process maps of the memories, as they are before the first run.
     pub(crate) fn initial_memory_maps(&self) -> Vec<MemoryMap> {
-        let map = |place: &MemoryPlace| MemoryMap {
-            size: place.min,
-            max: place.max,
-            offset: place.offset,
-            base_size: 0,
-        };
-        self.memories.iter().map(map).collect()
+        self.memories.iter().map(|place| place.map(place.min)).collect()
     }
 
     /// What a process maps of the memories, as they are now.
     pub(crate) fn memory_maps(&self) -> Result<Vec<MemoryMap>, Errno> {
-        (0..self.memories.len())
-            .map(|index| {
-                let place = &self.memories[index];
-                Ok(MemoryMap {
-                    size: self.memory_size(index)?,
-                    max: place.max,
-                    offset: place.offset,
-                    base_size: 0,
-                })
-            })
-            .collect()
+        let map = |(index, place): (usize, &MemoryPlace)| Ok(place.map(self.memory_size(index)?));
+        self.memories.iter().enumerate().map(map).collect()
     }
 
     /// Current size of a memory in bytes.
@@ -125,10 +161,21 @@ impl State {
     }
 }
 
+impl MemoryPlace {
+    fn map(&self, size: u64) -> MemoryMap {
+        MemoryMap { size, max: self.max, offset: self.offset, base_size: self.base_size }
+    }
+}
+
 impl AsFd for State {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Up to the end of the last memory. There is always room for the instance region.
+pub(crate) fn file_size(memories: &[MemoryPlace]) -> u64 {
+    memories.last().map_or(STATE_FILE_STRIDE, |last| last.offset + last.max)
 }
 
 /// The greatest size of each memory, in bytes.

@@ -3,9 +3,9 @@
 use gate_compiler::Value::{self, F32, FuncRef, I32, I64};
 use gate_compiler::{CompiledModule, Options, WasiImports};
 use gate_image::{
-    Exit, ImageError, Instance, InstanceError, InstanceOptions, MemoryError, Placement, Program, ProgramError,
+    Exit, ImageError, Instance, InstanceError, InstanceOptions, MemoryError, Program, ProgramError, Purpose,
 };
-use gate_wire::load::MemoryMap;
+use gate_wire::load::{MemoryMap, STATE_FILE_STRIDE};
 use gate_wire::trap::TrapId;
 
 fn compile(wat: &str) -> CompiledModule {
@@ -58,12 +58,16 @@ fn a_new_instance_has_its_data_and_takes_little_space() {
     memory.read(6_553_590, &mut buf).unwrap();
     assert_eq!(&buf, b"01xy456789");
 
-    let offset = instance.stack_size() + instance.instance_size();
+    let offset = STATE_FILE_STRIDE;
     let map = MemoryMap { size: 100 * 65536, max: 200 * 65536, offset, base_size: 0 };
     assert_eq!(instance.memory_maps().unwrap(), [map]);
 
     instance.set_entry("f", &[]).unwrap();
-    let mutation = instance.begin_mutation(Placement::random(4096, 4096, 1 << 34).unwrap()).unwrap();
+    let launch = instance.launch(4096, Purpose::Run).unwrap();
+    let request = launch.request;
+    assert_eq!(request.state_offset, offset - instance.stack_size() - instance.instance_size());
+    assert_eq!(launch.memories, [map]);
+    let mutation = launch.mutation;
     let stat = rustix::fs::fstat(mutation.file()).unwrap();
     assert_eq!(stat.st_size as u64, offset + 200 * 65536);
     assert!(stat.st_blocks * 512 <= 5 * 4096, "{}", stat.st_blocks);
@@ -155,15 +159,15 @@ fn segments_that_do_not_fit_are_a_trap() {
 fn a_state_belongs_to_one_process_at_a_time() {
     let mut instance = instance("(module (func (export \"f\")))");
     instance.set_entry("f", &[]).unwrap();
-    let placement = Placement::random(4096, 4096, 1 << 34).unwrap();
-    let mutation = instance.begin_mutation(placement).unwrap();
+    let launch = instance.launch(4096, Purpose::Run).unwrap();
     assert_eq!(program_error(instance.set_entry("f", &[])), ProgramError::Running);
-    assert_eq!(program_error(instance.begin_mutation(placement)), ProgramError::Running);
-    drop(mutation);
+    assert_eq!(program_error(instance.launch(4096, Purpose::Run)), ProgramError::Running);
+    drop(launch);
     // It has never said that it ended.
     assert_eq!(instance.exit().unwrap(), Exit::None);
     assert!(instance.results().unwrap().is_empty());
-    assert!(matches!(program_error(instance.begin_mutation(placement)), ProgramError::Ended { .. }));
+    assert!(matches!(program_error(instance.launch(4096, Purpose::Run)), ProgramError::Ended { .. }));
+    assert_eq!(program_error(instance.launch(4096, Purpose::EXPORT)), ProgramError::NotFrozen);
 }
 
 #[test]

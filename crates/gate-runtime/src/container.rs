@@ -1,159 +1,183 @@
 //! Making the container in which an executor and its programs live.
 
-use crate::config::{ContainerConfig, ContainerIds};
+mod binaries;
+mod hint;
+mod ids;
+mod subid;
+
+pub use binaries::install_binaries;
+
+use crate::cgroup::{CgroupHierarchy, Directory, PROCS, systemd};
+use crate::config::{CgroupConfig, ContainerCgroup, ContainerConfig, ContainerIds};
 use crate::error::ExecutorError;
-use crate::spawn::{self, Child, SETUP_ID};
-use gate_sandbox::{EXECUTOR, LOADER, RT};
-use gate_wire::control::Setup;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use crate::group::{GroupAccess, ProcessGroup};
+use crate::spawn::{self, Child, Surroundings};
+use binaries::Files;
+use ids::Ids;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{getegid, geteuid};
-use std::fs;
-use std::io::{self, Write};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::process::{Resource, getrlimit};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use tracing::warn;
 
-/// Id that programs have in the container if they can have one of their own.
-const PROGRAMS_ID: u32 = 2;
-
-/// A container whose executor has not set it up yet.
+/// A container whose executor has been told what it needs to know, and will report whether it is ready.
 pub(crate) struct Container {
     pub(crate) executor: Child,
     pub(crate) control: OwnedFd,
-    /// To be sent first.
-    pub(crate) setup: Setup,
+    pub(crate) place: Place,
 }
 
-/// Starts an executor in a new container. Takes some time, in which the thread is blocked.
-pub(crate) fn start(config: &ContainerConfig) -> Result<Container, ExecutorError> {
-    let image = |name, contents| executable(name, contents).map_err(failed("copy the sandbox's programs"));
-    let executor = image("gate-executor", EXECUTOR)?;
-    let loader = image("gate-loader", LOADER)?;
-    let rt = image("gate-rt", RT)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (control, executor_control) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
-        .map_err(failed("create the control socket"))?;
-    let flags = rustix::fs::fcntl_getfl(&executor_control).map_err(failed("create the control socket"))?;
-    rustix::fs::fcntl_setfl(&executor_control, flags - rustix::fs::OFlags::NONBLOCK)
-        .map_err(failed("create the control socket"))?;
+/// As whom and where an executor lives.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// User and group, as the host sees them.
+    pub(crate) ids: (u32, u32),
+    /// Path of its control group. Empty if there are no control groups.
+    pub(crate) cgroup: PathBuf,
+    /// Below this path, it can be given access to groups.
+    pub(crate) domain: Option<PathBuf>,
+    /// Where processes are made if nothing else is said.
+    pub(crate) default_group: Option<ProcessGroup>,
+}
 
-    let waiting = spawn::spawn(executor.as_fd(), [executor_control.as_fd(), loader.as_fd(), rt.as_fd()])
-        .map_err(failed("create namespaces"))?;
-    let maps = IdMaps::choose(config.ids);
-    maps.write(waiting.process.pid)?;
+impl Place {
+    /// What it takes to use other groups.
+    pub(crate) fn access(&self) -> Option<GroupAccess> {
+        let hierarchy = CgroupHierarchy::detect().ok().filter(|_| self.cgroup.is_absolute())?;
+        Some(GroupAccess::new(hierarchy, self.cgroup.clone(), self.ids, self.domain.clone()))
+    }
+}
+
+/// Starts an executor in a new container. Takes some time, in which the thread is blocked; it must be within a tokio
+/// runtime, as blocking tasks are.
+pub(crate) fn start(config: &ContainerConfig) -> Result<Container, ExecutorError> {
+    check_descriptor_limit()?;
+    if !config.namespaces {
+        warn!(
+            "namespaces are DISABLED: programs are kept from this system's files, network and processes by the \
+             compiler and a system call filter only"
+        );
+    }
+    let files = Files::open(&config.binaries)?;
+    let ids = Ids::choose(config)?;
+    match start_as(config, &files, ids) {
+        Err(error @ ExecutorError::Credentials(_)) if config.ids == ContainerIds::Auto && ids != Ids::Own => {
+            warn!("programs run as this user, because no other ids can be mapped: {error}");
+            start_as(config, &files, Ids::Own)
+        }
+        result => result,
+    }
+}
+
+fn start_as(config: &ContainerConfig, files: &Files, ids: Ids) -> Result<Container, ExecutorError> {
+    let (control, executor_control) = control_sockets().map_err(failed("create the control socket"))?;
+    let birthplace = Birthplace::prepare(&config.cgroup.container)?;
+    let surroundings = Surroundings {
+        namespaces: config.namespaces,
+        cgroup: birthplace.directory.as_ref().map(AsFd::as_fd),
+    };
+    let fds = [executor_control.as_fd(), files.loader.as_fd(), files.rt.as_fd()];
+    let step = match (config.namespaces, &birthplace.directory) {
+        (true, None) => "create namespaces",
+        (false, None) => "create a process",
+        (_, Some(_)) => "create a process in the container's cgroup",
+    };
+    let waiting = spawn::spawn(files.executor.as_fd(), fds, surroundings).map_err(failed(step))?;
+    let place = birthplace.settle(&config.cgroup, waiting.process.pid, ids.outside())?;
+    if config.namespaces {
+        ids.map(waiting.process.pid)?;
+    }
     let executor = waiting.release().map_err(|failure| failed(failure.step)(failure.errno))?;
-    let id = maps.programs_id();
-    Ok(Container { executor, control, setup: Setup { uid: id, gid: id } })
+    drop(executor_control);
+    let setup = ids.setup(config.namespaces).encode();
+    send(&control, &setup, SendFlags::NOSIGNAL).map_err(failed("configure the container"))?;
+    Ok(Container { executor, control, place })
 }
 
 /// An error which says what may be the reason.
 pub(crate) fn failed<E: Into<io::Error>>(step: &'static str) -> impl Fn(E) -> ExecutorError {
     move |error| {
         let source = error.into();
-        let hint = hint(&source);
+        let hint = hint::hint(&source);
         ExecutorError::Container { step, source, hint }
     }
 }
 
-fn executable(name: &str, contents: &[u8]) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = match memfd_create(name, flags | MemfdFlags::EXEC) {
-        // Before Linux 6.3 there is no such flag.
-        Err(Errno::INVAL) => memfd_create(name, flags)?,
-        result => result?,
-    };
-    let mut file = fs::File::from(fd);
-    file.write_all(contents)?;
-    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-    Ok(file.into())
+/// The host's end, which does not block, and the executor's, which does.
+fn control_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (host, executor) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let flags = rustix::fs::fcntl_getfl(&host)?;
+    rustix::fs::fcntl_setfl(&host, flags | OFlags::NONBLOCK)?;
+    Ok((host, executor))
 }
 
-/// Which ids outside are which ids inside.
-enum IdMaps {
-    Own,
-    Two { setup: (u32, u32), programs: (u32, u32) },
+/// Below this, the numbers that the new process uses while it puts descriptors in order do not exist, and the kernel's
+/// errors say nothing about it.
+fn check_descriptor_limit() -> Result<(), ExecutorError> {
+    const NEEDED: u64 = 32;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < NEEDED => Err(failed("open descriptors")(Errno::MFILE)),
+        _ => Ok(()),
+    }
 }
 
-impl IdMaps {
-    fn choose(ids: ContainerIds) -> Self {
-        match ids {
-            ContainerIds::Own => Self::Own,
-            ContainerIds::Two { setup, programs } => Self::Two { setup, programs },
-            ContainerIds::Auto if geteuid().is_root() => Self::choose(ContainerIds::UNPRIVILEGED),
-            ContainerIds::Auto => Self::Own,
-        }
-    }
+/// Where an executor is born, and how it gets to where it is to live.
+struct Birthplace<'a> {
+    hierarchy: Option<CgroupHierarchy>,
+    directory: Option<Directory>,
+    config: &'a ContainerCgroup,
+}
 
-    fn programs_id(&self) -> u32 {
-        match self {
-            Self::Own => SETUP_ID,
-            Self::Two { .. } => PROGRAMS_ID,
-        }
-    }
-
-    fn write(&self, pid: i32) -> Result<(), ExecutorError> {
-        let write = |name, contents: String, step| {
-            fs::OpenOptions::new()
-                .write(true)
-                .open(format!("/proc/{pid}/{name}"))
-                .and_then(|mut file| file.write_all(contents.as_bytes()))
-                .map_err(failed(step))
+impl<'a> Birthplace<'a> {
+    fn prepare(config: &'a ContainerCgroup) -> Result<Self, ExecutorError> {
+        let (hierarchy, directory) = match config {
+            ContainerCgroup::Inherit => (CgroupHierarchy::detect().ok(), None),
+            ContainerCgroup::Path(name) => {
+                let hierarchy = CgroupHierarchy::detect()?;
+                let path = hierarchy.path(name)?;
+                let (directory, _) = Directory::ensure(&hierarchy, &path)?;
+                (Some(hierarchy), Some(directory))
+            }
+            ContainerCgroup::SystemdScope(_) => (Some(CgroupHierarchy::detect()?), None),
         };
-        let (users, groups) = match self {
-            Self::Own => {
-                // Without this, who has no privileges may not map groups.
-                write("setgroups", "deny".into(), "forbid changes of groups")?;
-                let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-                (format!("{SETUP_ID} {uid} 1\n"), format!("{SETUP_ID} {gid} 1\n"))
-            }
-            Self::Two { setup, programs } => {
-                let map = |setup, programs| format!("{SETUP_ID} {setup} 1\n{PROGRAMS_ID} {programs} 1\n");
-                (map(setup.0, programs.0), map(setup.1, programs.1))
-            }
-        };
-        write("uid_map", users, "map user ids")?;
-        write("gid_map", groups, "map group ids")
+        Ok(Self { hierarchy, directory, config })
     }
-}
 
-/// The settings that may be the reason of an error, in parentheses, if there are any.
-fn hint(error: &io::Error) -> String {
-    let read = |name: &str| {
-        let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    let mut reasons = Vec::new();
-    let mut add = |name: &str, wrong: fn(u64) -> bool| {
-        if let Some(value) = read(name).filter(|&value| wrong(value)) {
-            reasons.push(format!("{name} is {value}"));
-        }
-    };
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            add("kernel.unprivileged_userns_clone", |v| v == 0);
-            add("kernel.apparmor_restrict_unprivileged_userns", |v| v != 0);
-            add("vm.memfd_noexec", |v| v > 1);
-            add("user.max_user_namespaces", |v| v == 0);
-            if reasons.is_empty() {
-                reasons.push("a container around this process, or its seccomp filter, may forbid it".into());
+    /// Finishes with a process which has been born there and does nothing yet.
+    fn settle(self, config: &CgroupConfig, pid: i32, ids: (u32, u32)) -> Result<Place, ExecutorError> {
+        let Some(hierarchy) = self.hierarchy else {
+            return match &config.process {
+                Some(_) => Err(crate::CgroupError::NotMounted.into()),
+                None => Ok(Place { ids, ..Place::default() }),
+            };
+        };
+        let (cgroup, domain) = match (self.config, self.directory) {
+            (ContainerCgroup::SystemdScope(scope), _) => {
+                let enter = systemd::enter_scope(&hierarchy, scope, pid);
+                let scope = tokio::runtime::Handle::current().block_on(enter)?;
+                let path = scope.join("executor");
+                Directory::ensure(&hierarchy, &path)?.0.write(PROCS, &pid.to_string())?;
+                (path, Some(scope))
             }
-        }
-        Some(libc::ENOSPC) => {
-            for kind in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup"] {
-                add(&format!("user.max_{kind}_namespaces"), |v| v < 1000);
+            (_, Some(directory)) => {
+                let path = directory.path().to_owned();
+                let domain = path.parent().map(PathBuf::from);
+                (path, domain)
             }
-            if reasons.is_empty() {
-                reasons.push("a limit user.max_*_namespaces is reached".into());
-            }
+            (_, None) => (hierarchy.group_of(None).unwrap_or_default(), None),
+        };
+        let mut place = Place { ids, cgroup, domain, default_group: None };
+        if let Some(name) = &config.process {
+            let (directory, _) = Directory::ensure(&hierarchy, &hierarchy.path(name)?)?;
+            let group = ProcessGroup::new(directory, None);
+            let access = GroupAccess::new(hierarchy, place.cgroup.clone(), ids, place.domain.clone());
+            access.admit(&group)?;
+            place.default_group = Some(group);
         }
-        Some(libc::ENOSYS | libc::EINVAL) => {
-            reasons
-                .push("the kernel is too old, or a seccomp filter around this process forbids clone3".into());
-        }
-        _ => {}
-    }
-    match reasons.is_empty() {
-        true => String::new(),
-        false => format!(" ({})", reasons.join(", ")),
+        Ok(place)
     }
 }

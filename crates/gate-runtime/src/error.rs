@@ -1,6 +1,7 @@
 //! What can go wrong around programs. What goes wrong in them is an [`Outcome`](crate::Outcome).
 
-use gate_image::{ExitError, ImageError, InstanceError};
+use crate::control::End;
+use gate_image::{ExitError, FramesError, ImageError, InstanceError};
 use gate_wire::load::LoadFailure;
 use gate_wire::trap::TrapId;
 use std::error::Error;
@@ -23,6 +24,31 @@ pub enum ExecutorError {
         /// Which setting may be the reason: empty, or a text in parentheses.
         hint: String,
     },
+    /// As whom the container's processes should run cannot be brought about.
+    #[error("make a container: {0}")]
+    Credentials(String),
+    /// One of the sandbox's programs is not there, or not what it should be.
+    #[error("make a container: {path:?}: {source}")]
+    Binary {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The host process may not have files as large as those of programs, which have large holes.
+    #[error(
+        "the limit on the size of files, ulimit -f, is {0} bytes; states of programs are sparse files of many GiB"
+    )]
+    FileSizeLimit(u64),
+    /// A control group is not there, or cannot be used.
+    #[error(transparent)]
+    Cgroup(#[from] crate::CgroupError),
+    /// The daemon cannot be reached, or does not make a container.
+    #[error("{0}")]
+    Daemon(#[from] crate::DaemonError),
+    /// A connection is good for one container.
+    #[error("an executor that is to be replaced when it dies cannot have a connection (conn_file)")]
+    Supervised,
     /// The executor did not answer as it should.
     #[error("the executor died while it was being set up")]
     Died,
@@ -80,6 +106,10 @@ pub enum ProcessError {
     /// The process ended in a way which programs cannot bring about.
     #[error("the process {0}")]
     Abnormal(AbnormalExit),
+    /// The program was to be suspended, and did not stop within its allowance. It was killed. No compiled program is like
+    /// that.
+    #[error("the program could not be suspended, and was killed")]
+    Unstoppable,
     /// The process left nonsense about its end.
     #[error("the program's end is unexplained: {0}")]
     Unexplained(#[source] ExitError),
@@ -106,6 +136,27 @@ impl ProcessError {
     }
 }
 
+/// Why a program's frames could not be had. Its state is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// There is no process to do it in.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// The instance is not suspended, or is running.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The process failed.
+    #[error("write down a program's frames: {0}")]
+    Process(#[source] ProcessError),
+    /// The process did not come to an end. No compiled program is like that.
+    #[error("write down a program's frames: it takes too long")]
+    Timeout,
+    /// What the process has written down is not the frames of the program.
+    #[error("a program's frames: {0}")]
+    Frames(#[from] FramesError),
+}
+
 /// How a process ended which did not say why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AbnormalExit {
@@ -115,6 +166,24 @@ pub enum AbnormalExit {
     ForbiddenSystemCall,
     /// A signal that programs do not get.
     Signal(i32),
+}
+
+impl AbnormalExit {
+    /// Fails unless the process was there, and left with exit status zero.
+    pub(crate) fn check(end: End) -> Result<(), ProcessError> {
+        Err(match end {
+            End::Died { status } if libc::WIFSIGNALED(status) => match libc::WTERMSIG(status) {
+                libc::SIGSYS => ProcessError::Abnormal(Self::ForbiddenSystemCall),
+                signal => ProcessError::Abnormal(Self::Signal(signal)),
+            },
+            End::Died { status } => match libc::WEXITSTATUS(status) {
+                0 => return Ok(()),
+                code => ProcessError::Abnormal(Self::Code(code)),
+            },
+            End::Refused { errno } => ProcessError::Refused(io::Error::from_raw_os_error(errno)),
+            End::Closed | End::ExecutorDied => ProcessError::ExecutorDied,
+        })
+    }
 }
 
 impl fmt::Display for AbnormalExit {
@@ -157,4 +226,21 @@ impl From<io::Error> for HostFault {
     fn from(error: io::Error) -> Self {
         Self::new(error)
     }
+}
+
+/// The state of a host's services cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The host has no such service.
+    #[error("there is no service {0:?}")]
+    Unknown(String),
+    /// The service does not understand the state.
+    #[error("restore service {name:?}: {source}")]
+    State {
+        /// The service.
+        name: String,
+        /// What is wrong.
+        source: Box<dyn Error + Send + Sync>,
+    },
 }

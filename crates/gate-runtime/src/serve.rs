@@ -1,35 +1,30 @@
 //! Host calls of a program, and how it ended.
 
 use crate::control::End;
+use crate::custody::Custody;
 use crate::error::{AbnormalExit, ProcessError};
 use crate::host::HostFunctions;
-use crate::process::{Phase, Process, monotonic_now};
+use crate::process::{Phase, Process, Progress};
+use crate::receive::{Received, receive};
 use crate::result::{Outcome, Result};
-use gate_image::{Exit, Mutation};
-use gate_wire::call::{CallRequest, REQUEST_SIZE};
+use gate_image::Exit;
+use gate_wire::call::{REPLY_SIZE, REQUEST_SIZE};
 use gate_wire::trap::TrapId;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
-use rustix::time::Timespec;
+use rustix::net::{SendFlags, send};
+use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
-
-/// What has come from the program.
-enum Received {
-    Request(CallRequest),
-    /// Its end of the socket is closed: it is dead, or about to be.
-    Hangup,
-    /// Something that rt does not send.
-    Violation,
-}
 
 /// Why serving is over.
 enum Over {
     Hangup,
     Violation,
     HostFault(crate::HostFault),
+    /// It was to be suspended, and has not stopped for too long.
+    Unstoppable,
 }
 
 impl Process {
@@ -37,39 +32,80 @@ impl Process {
     ///
     /// Returns as soon as the program cannot do anything any more, which can be shortly before its process is reaped. If
     /// the future is dropped, the program goes on until it needs the host, and can be served again.
+    ///
+    /// If the program is suspended, this returns with the trap [`TrapId::Suspended`], and if it has come to a
+    /// breakpoint, with [`TrapId::Breakpoint`]: then the instance can be started again, and goes on where it was. If
+    /// it does not stop within [`ProcessPolicy::suspend_allowance`](crate::ProcessPolicy::suspend_allowance), it
+    /// is killed, and this returns [`ProcessError::Unstoppable`].
+    ///
+    /// Must be called within a tokio runtime that has its I/O driver and its time driver enabled.
     pub async fn serve(
         &mut self,
         host: &mut impl HostFunctions,
     ) -> std::result::Result<Outcome, ProcessError> {
-        let over = self.serve_calls(host).await?;
+        if let Phase::Stopped(trap) = self.phase {
+            self.phase = Phase::Ended;
+            return Ok(Outcome::trap(trap));
+        }
+        let overdue = self.shared.overdue();
+        let over = tokio::select! {
+            biased;
+            over = self.serve_calls(host) => over?,
+            () = overdue => Over::Unstoppable,
+        };
         let outcome = self.conclude(over).await;
         self.phase = Phase::Ended;
+        self.shared.life.concluded(&outcome);
         outcome
+    }
+
+    /// Serves the program until it ends, and suspends it when `cancelled` is ready.
+    ///
+    /// `cancelled` can be what a cancellation token's method of that name returns. Otherwise like [`Process::serve`].
+    pub async fn serve_until(
+        &mut self,
+        host: &mut impl HostFunctions,
+        cancelled: impl Future<Output = ()>,
+    ) -> std::result::Result<Outcome, ProcessError> {
+        let killer = self.killer();
+        let mut serve = pin!(self.serve(host));
+        tokio::select! {
+            biased;
+            outcome = &mut serve => return outcome,
+            () = cancelled => killer.suspend(),
+        }
+        serve.await
     }
 
     async fn serve_calls(
         &mut self,
         host: &mut impl HostFunctions,
     ) -> std::result::Result<Over, ProcessError> {
-        let (memory, request) = match &mut self.phase {
+        let key = self.key();
+        let run = match &mut self.phase {
             Phase::Idle => return Err(ProcessError::Order("has not been started")),
-            Phase::Ended => return Err(ProcessError::Order("has ended")),
-            Phase::Running { memory, request, .. } => (&*memory, request),
+            Phase::Stopped(_) | Phase::Ended => return Err(ProcessError::Order("has ended")),
+            Phase::Running(run) => run,
         };
+        if let Some(start) = run.take_start() {
+            host.begin(&start);
+        }
         loop {
-            if let Some(call) = request {
+            if let Progress::Received(call) = &run.progress {
                 let reply = tokio::select! {
                     biased;
-                    reply = host.call(call, memory) => reply,
+                    reply = key.scope(host.call(call, &run.memory)) => reply,
                     _ = self.shared.end.wait() => return Ok(Over::Hangup),
                 };
                 let reply = match reply {
                     Ok(reply) => reply,
                     Err(fault) => return Ok(Over::HostFault(fault)),
                 };
-                *request = None;
+                // From here on the call is done, whether or not the program learns of it in this process.
+                run.progress = Progress::Answered(reply);
+                self.shared.life.called(REQUEST_SIZE, REPLY_SIZE);
                 // If it is dead, receiving tells.
-                let sent = send(&self.socket, &reply.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+                let sent = send(&*self.socket, &reply.encode(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
                 if sent == Err(Errno::AGAIN) {
                     // It has many replies already, so it has made calls without waiting for any.
                     return Ok(Over::Violation);
@@ -82,9 +118,10 @@ impl Process {
                 Ok(Received::Request(call)) => {
                     // The next one cannot come before this one is answered, and a hang-up remains visible.
                     guard.clear_ready();
-                    *request = Some(call);
+                    run.progress = Progress::Received(call);
                 }
-                Ok(Received::Hangup) => return Ok(Over::Hangup),
+                // In the second case it has not received everything that was sent to it.
+                Ok(Received::Hangup) | Err(Errno::CONNRESET) => return Ok(Over::Hangup),
                 Ok(Received::Violation) => return Ok(Over::Violation),
                 Err(Errno::AGAIN) => guard.clear_ready(),
                 Err(errno) => return Err(ProcessError::system("receive from the program")(errno)),
@@ -93,82 +130,64 @@ impl Process {
     }
 
     async fn conclude(&mut self, over: Over) -> std::result::Result<Outcome, ProcessError> {
-        let unfinished = match over {
-            Over::Hangup => None,
-            Over::Violation => Some(Ok(Outcome::trap(TrapId::AbiViolation))),
-            Over::HostFault(fault) => Some(Err(ProcessError::Host(fault))),
-        };
-        if let Some(outcome) = unfinished {
+        self.hand_over_progress();
+        if !matches!(over, Over::Hangup) {
             self.shared.put_down();
-            self.shared.end.wait().await;
-            drop(self.take_mutation());
-            return outcome;
-        }
-        // A program says itself how it ended. Whether it was killed before it could do so the executor knows.
-        if !self.shared.killed.load(Ordering::SeqCst)
-            && let Some(mutation) = self.take_mutation()
+        } else if !self.shared.killed.load(Ordering::SeqCst)
+            && let Some(mut custody) = self.shared.take_custody()
         {
-            // Its memory was let go of before its descriptors, so that there is nothing more to come.
-            self.shared.set_exiting();
-            if let Some(outcome) = own_words(&mutation)? {
-                return Ok(outcome);
+            // A program says itself how it ended. Whether it was killed before it could do so the executor knows. Its
+            // memory was let go of before its descriptors, so that there is nothing more to come.
+            match own_words(&mut custody)? {
+                // A program which has not begun to go on says what it said last.
+                Some(Outcome { trap: TrapId::Suspended | TrapId::Breakpoint, .. }) if custody.thawed => {}
+                Some(outcome) => {
+                    self.shared.set_exiting();
+                    return Ok(outcome);
+                }
+                None => self.shared.set_exiting(),
             }
+            self.shared.give_custody(custody);
         }
         let end = *self.shared.end.wait().await;
-        let mutation = self.take_mutation();
-        match end {
-            End::Closed => Ok(Outcome::trap(TrapId::Killed)),
-            End::ExecutorDied => Err(ProcessError::ExecutorDied),
-            End::Refused { errno } => Err(ProcessError::Refused(io::Error::from_raw_os_error(errno))),
-            End::Died { status } if libc::WIFSIGNALED(status) => match libc::WTERMSIG(status) {
+        let mut custody = self.shared.take_custody();
+        match (over, end) {
+            (Over::HostFault(fault), _) => Err(ProcessError::Host(fault)),
+            (Over::Violation, _) => Ok(Outcome::trap(TrapId::AbiViolation)),
+            (_, End::Closed) => Ok(Outcome::trap(TrapId::Killed)),
+            (_, End::ExecutorDied) => Err(ProcessError::ExecutorDied),
+            (_, End::Refused { errno }) => Err(ProcessError::Refused(io::Error::from_raw_os_error(errno))),
+            (over, End::Died { status }) if libc::WIFSIGNALED(status) => match libc::WTERMSIG(status) {
+                libc::SIGKILL if matches!(over, Over::Unstoppable) && !self.shared.is_killed() => {
+                    Err(ProcessError::Unstoppable)
+                }
                 // If it was not this host, it was the kernel, out of memory, or an administrator.
                 libc::SIGKILL => Ok(Outcome::trap(TrapId::Killed)),
                 libc::SIGSYS => Err(ProcessError::Abnormal(AbnormalExit::ForbiddenSystemCall)),
                 signal => Err(ProcessError::Abnormal(AbnormalExit::Signal(signal))),
             },
-            End::Died { status } => {
-                let words = mutation.as_ref().map(own_words).transpose()?.flatten();
-                words.ok_or(ProcessError::Abnormal(AbnormalExit::Code(libc::WEXITSTATUS(status))))
+            (_, End::Died { status }) => {
+                // A program that has come to its end leaves with zero. If it was frozen and could not be loaded, its last
+                // words are old.
+                let code = libc::WEXITSTATUS(status);
+                let old = code != 0 && custody.as_ref().is_some_and(|custody| custody.thawed);
+                let words = custody.as_mut().filter(|_| !old).map(own_words).transpose()?.flatten();
+                words.ok_or(ProcessError::Abnormal(AbnormalExit::Code(code)))
             }
         }
     }
-
-    /// Takes the state out of the process's hands.
-    fn take_mutation(&self) -> Option<Mutation> {
-        let mutation = self.shared.take_mutation()?;
-        if let Phase::Running { monotonic_origin, .. } = self.phase {
-            mutation.set_monotonic_time(monotonic_now().wrapping_add(monotonic_origin));
-        }
-        Some(mutation)
-    }
 }
 
-/// How the program itself says it ended, if it does.
-fn own_words(mutation: &Mutation) -> std::result::Result<Option<Outcome>, ProcessError> {
+/// How the program itself says it ended, if it does. What it needs to go on is left in order.
+fn own_words(custody: &mut Custody) -> std::result::Result<Option<Outcome>, ProcessError> {
+    custody.settle()?;
+    let mutation = &custody.mutation;
     Ok(match mutation.exit().map_err(ProcessError::Unexplained)? {
         Exit::None => None,
         Exit::Returned => Some(Outcome::exit(Result::halted(mutation.return_value()?.unwrap_or(0)))),
         Exit::Terminated { code } => Some(Outcome::exit(Result::terminated_with(code as i32))),
         Exit::Trapped(trap) => Some(Outcome::trap(trap)),
+        Exit::Frozen if mutation.is_at_breakpoint()? => Some(Outcome::trap(TrapId::Breakpoint)),
         Exit::Frozen => Some(Outcome::trap(TrapId::Suspended)),
     })
-}
-
-fn receive(socket: BorrowedFd<'_>, closed: bool) -> std::result::Result<Received, Errno> {
-    // One byte more shows that a message is too long.
-    let mut buf = [0; REQUEST_SIZE + 1];
-    match rustix::io::retry_on_intr(|| recv(socket, &mut buf[..], RecvFlags::DONTWAIT)) {
-        // An empty message looks the same as the end, but for this.
-        Ok((0, _)) if !closed && !hung_up(socket)? => Ok(Received::Violation),
-        // What the host had sent was not received by the program.
-        Ok((0, _)) | Err(Errno::CONNRESET) => Ok(Received::Hangup),
-        Ok((size, _)) => Ok(CallRequest::decode(&buf[..size]).map_or(Received::Violation, Received::Request)),
-        Err(errno) => Err(errno),
-    }
-}
-
-fn hung_up(socket: BorrowedFd<'_>) -> std::result::Result<bool, Errno> {
-    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
-    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-    Ok(fds[0].revents().contains(PollFlags::HUP))
 }

@@ -20,8 +20,10 @@ const NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+    | libc::CLONE_NEWUTS;
+
+/// Not among libc's numbers for this structure.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// A process which waits until it may execute its program.
 #[derive(Debug)]
@@ -45,23 +47,47 @@ pub(crate) struct Failure {
     pub(crate) errno: Errno,
 }
 
-/// Makes a process in new namespaces. Once it is let go, it executes `program` with the given descriptors as
-/// its first ones, and no others.
-pub(crate) fn spawn(program: BorrowedFd<'_>, fds: [BorrowedFd<'_>; 3]) -> io::Result<Waiting> {
+/// What the process has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'a> {
+    /// New namespaces. Without them its ids, too, are the host's.
+    pub(crate) namespaces: bool,
+    /// Where it is born. If this is not given, it is where the host process is, and that is all that it sees.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// Makes a process. Once it is let go, it executes `program` with the given descriptors as its first ones, and no
+/// others.
+pub(crate) fn spawn(
+    program: BorrowedFd<'_>,
+    fds: [BorrowedFd<'_>; 3],
+    surroundings: Surroundings<'_>,
+) -> io::Result<Waiting> {
     let (sync, child_sync) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let given = Given {
         fds: fds.map(|fd| fd.as_raw_fd()),
         program: program.as_raw_fd(),
         sync: child_sync.as_raw_fd(),
-        host_sync: sync.as_raw_fd(),
+        namespaces: surroundings.namespaces,
+    };
+    let mut flags = libc::CLONE_PIDFD as u64;
+    if surroundings.namespaces {
+        flags |= NAMESPACES as u64;
+    }
+    flags |= match surroundings.cgroup {
+        Some(_) => CLONE_INTO_CGROUP,
+        // A cgroup namespace begins where the host is: what has a place elsewhere must not be tied to it, for where
+        // namespaces delimit delegation, nothing could be born anywhere else.
+        None if surroundings.namespaces => libc::CLONE_NEWCGROUP as u64,
+        None => 0,
     };
 
     // A handler of the host's must not run in the new process; what it blocks the executor unblocks.
     let mask = SignalMask::block_all();
     let mut pidfd: RawFd = -1;
     let args = libc::clone_args {
-        flags: (NAMESPACES | libc::CLONE_PIDFD) as u64,
+        flags,
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         child_tid: 0,
         parent_tid: 0,
@@ -71,7 +97,7 @@ pub(crate) fn spawn(program: BorrowedFd<'_>, fds: [BorrowedFd<'_>; 3]) -> io::Re
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: surroundings.cgroup.map_or(0, |fd| fd.as_raw_fd() as u64),
     };
     // SAFETY: without CLONE_VM the new process has a copy of the memory, this stack included. It never leaves
     // `child`, which keeps to what the start of this file says.
@@ -154,16 +180,16 @@ struct Given {
     fds: [RawFd; 3],
     program: RawFd,
     sync: RawFd,
-    host_sync: RawFd,
+    namespaces: bool,
 }
 
 /// What the new process does, for error messages.
 const STEPS: [&str; 6] = [
+    "arrange descriptors",
     "wait for the id maps",
     "leave the session",
     "change user and group ids",
     "keep capabilities",
-    "arrange descriptors",
     "execute the executor",
 ];
 
@@ -177,7 +203,7 @@ fn child(given: &Given) -> ! {
     message[..4].copy_from_slice(&step.to_ne_bytes());
     message[4..].copy_from_slice(&errno.to_ne_bytes());
     // Where the descriptor is by now depends on the step; the other number is free or something harmless.
-    let sync = if step < 5 { given.sync } else { SYNC_FD };
+    let sync = if step == 0 { given.sync } else { SYNC_FD };
     // SAFETY: the kernel reads the message, and ends the process.
     unsafe {
         libc::syscall(libc::SYS_write, sync, message.as_ptr(), message.len());
@@ -198,23 +224,25 @@ enum Never {}
 fn child_steps(given: &Given) -> Result<Never, (i32, i32)> {
     let at = |step: i32| move |errno: i32| (step, errno);
 
-    // The host must not appear to be alive because this process holds its end.
-    sys(libc::SYS_close, [given.host_sync as usize, 0, 0, 0, 0]).map_err(at(0))?;
+    // First of all, lest anybody seems to be alive because this process holds a descriptor of theirs: the host, and
+    // through it other executors that are being made at this moment.
+    arrange_descriptors(given).map_err(at(0))?;
     let mut byte = 0u8;
-    match sys(libc::SYS_read, [given.sync as usize, (&raw mut byte).expose_provenance(), 1, 0, 0])
-        .map_err(at(0))?
+    match sys(libc::SYS_read, [SYNC_FD as usize, (&raw mut byte).expose_provenance(), 1, 0, 0])
+        .map_err(at(1))?
     {
         1 => {}
         // The host has given up.
-        _ => return Err((0, libc::EPIPE)),
+        _ => return Err((1, libc::EPIPE)),
     }
     // Signals of the host's terminal are not for programs.
-    sys(libc::SYS_setsid, [0; 5]).map_err(at(1))?;
-    let id = SETUP_ID as usize;
-    sys(libc::SYS_setresgid, [id, id, id, 0, 0]).map_err(at(2))?;
-    sys(libc::SYS_setresuid, [id, id, id, 0, 0]).map_err(at(2))?;
-    keep_capabilities().map_err(at(3))?;
-    arrange_descriptors(given).map_err(at(4))?;
+    sys(libc::SYS_setsid, [0; 5]).map_err(at(2))?;
+    if given.namespaces {
+        let id = SETUP_ID as usize;
+        sys(libc::SYS_setresgid, [id, id, id, 0, 0]).map_err(at(3))?;
+        sys(libc::SYS_setresuid, [id, id, id, 0, 0]).map_err(at(3))?;
+        keep_capabilities().map_err(at(4))?;
+    }
 
     let name = c"gate-executor";
     let argv = [name.as_ptr(), std::ptr::null()];

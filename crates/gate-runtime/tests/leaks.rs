@@ -36,6 +36,8 @@ async fn settled(descendants_expected: usize) -> (usize, usize) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    // The host lets go of what they had when it is told.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     (descriptors(), descendants())
 }
 
@@ -63,7 +65,7 @@ async fn thousands_of_processes_leave_nothing() {
     let with_executor = settled(1).await;
     for round in 0..ROUNDS {
         let mut process = executor.new_process().await.unwrap();
-        let kind = round % 6;
+        let kind = round % 9;
         if kind == 0 {
             // Never used.
             continue;
@@ -72,7 +74,8 @@ async fn thousands_of_processes_leave_nothing() {
         let (entry, trap) = match kind {
             1 | 2 => ("nothing", TrapId::Exit),
             3 => ("trap", TrapId::Unreachable),
-            _ => ("spin", TrapId::Killed),
+            4 | 5 => ("spin", TrapId::Killed),
+            _ => ("spin", TrapId::Suspended),
         };
         instance.set_entry(entry, &[]).unwrap();
         process.start(&program, &mut instance, ProcessPolicy::default()).unwrap();
@@ -83,6 +86,24 @@ async fn thousands_of_processes_leave_nothing() {
                 process.kill();
                 assert_eq!(process.serve(&mut NoHostFunctions).await.unwrap().trap, trap);
                 process.close().await;
+            }
+            // Suspended, and nobody sees it.
+            6 => process.suspend(),
+            7 | 8 => {
+                process.suspend();
+                assert_eq!(process.serve(&mut NoHostFunctions).await.unwrap().trap, trap);
+                if kind == 8 {
+                    executor.export(&mut instance).await.unwrap();
+                }
+                let mut process = executor.new_process().await.unwrap();
+                process.start(&program, &mut instance, ProcessPolicy::default()).unwrap();
+                process.suspend();
+                let mut copy = match process.serve(&mut NoHostFunctions).await.unwrap().trap {
+                    TrapId::Suspended => instance.fork().unwrap(),
+                    trap => panic!("{trap}"),
+                };
+                let mut process = executor.new_process().await.unwrap();
+                process.start(&program, &mut copy, ProcessPolicy::default()).unwrap();
             }
             _ => assert_eq!(process.serve(&mut NoHostFunctions).await.unwrap().trap, trap),
         }

@@ -21,9 +21,12 @@ impl Compiler {
         Ok(Self { rustc, linker: env::var_os("RUSTC_LINKER"), target, script, out })
     }
 
-    /// Compiles a library that other crates find by its name.
-    pub(crate) fn library(&self, name: &str, main: &Path) -> Result<(), Box<dyn Error>> {
+    /// Compiles a library that other crates find by its name, as it finds these.
+    pub(crate) fn library(&self, name: &str, main: &Path, libraries: &[&str]) -> Result<(), Box<dyn Error>> {
         let mut command = self.command(name, main);
+        for library in libraries {
+            command.arg("--extern").arg(library);
+        }
         command.arg("--crate-type=rlib").arg("--out-dir").arg(&self.out);
         run(name, command)
     }
@@ -40,7 +43,7 @@ impl Compiler {
         let mut command = self.command(name, main);
         command.arg("--crate-type=bin").arg("-o").arg(&output);
         command.arg("-Clto=thin");
-        for library in ["gate_wire", "sys"] {
+        for library in ["gate_wire", "handover", "sys"] {
             command.arg("--extern").arg(library);
         }
         if let Some(linker) = &self.linker {
@@ -80,13 +83,15 @@ impl Compiler {
         // With full protection of relocations (the default), the compiler's calls of memory functions go through a
         // table of addresses.
         command.arg("-Crelro-level=off");
+        // Nothing is linked but our own libraries; with a static C library, not every target could be
+        // position-independent.
+        command.arg("-Ctarget-feature=-crt-static");
         command.args([
             "--edition=2024",
             "-Copt-level=2",
             "-Cpanic=abort",
             "-Ccodegen-units=1",
             "-Crelocation-model=pie",
-            "-Ctarget-feature=+crt-static",
             "-Cforce-unwind-tables=no",
             "-Cdebuginfo=0",
         ]);

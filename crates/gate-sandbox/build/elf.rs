@@ -11,9 +11,8 @@ const PROGRAM_HEADER_SIZE: u16 = 56;
 /// chooses the address.
 ///
 /// One segment is one mapping: each takes time whenever the program is started.
-pub(crate) fn wrap(image: &[u8]) -> Vec<u8> {
+pub(crate) fn wrap(machine: u16, image: &[u8]) -> Vec<u8> {
     const ET_DYN: u16 = 3;
-    const EM_X86_64: u16 = 62;
     const PT_LOAD: u32 = 1;
     const PT_GNU_STACK: u32 = 0x6474_e551;
     const EXECUTE: u32 = 1;
@@ -25,7 +24,7 @@ pub(crate) fn wrap(image: &[u8]) -> Vec<u8> {
     // 64-bit, little-endian, version 1, System V.
     file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
     file.extend(ET_DYN.to_le_bytes());
-    file.extend(EM_X86_64.to_le_bytes());
+    file.extend(machine.to_le_bytes());
     file.extend(1u32.to_le_bytes());
     file.extend((HEADER_SIZE as u64).to_le_bytes()); // Entry.
     file.extend(u64::from(FILE_HEADER_SIZE).to_le_bytes()); // Offset of the program headers.

@@ -7,12 +7,12 @@ use std::error::Error;
 /// Sections which the dynamic linker would want, if there were one.
 const LINKING_DATA: &[&str] = &[".dynamic", ".dynsym", ".dynstr", ".hash", ".gnu.hash", ".interp"];
 
-/// The bytes of a program that is code and constants only, and runs at any address.
+/// The bytes of a program that is code and constants only, and runs at any address; its symbols are relative to `start`.
 ///
 /// # Errors
 ///
 /// If it is not such a program, says what is in the way.
-pub(crate) fn extract(name: &str, linked: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+pub(crate) fn extract(name: &str, linked: &[u8], start: usize) -> Result<Vec<u8>, Box<dyn Error>> {
     let file: ElfFile64<'_> = ElfFile64::parse(linked)?;
 
     if let Some(relocations) = file.dynamic_relocations() {
@@ -31,8 +31,8 @@ pub(crate) fn extract(name: &str, linked: &[u8]) -> Result<Vec<u8>, Box<dyn Erro
     }
 
     let image = file.section_by_name(".image").ok_or_else(|| format!("{name} has no image"))?;
-    if file.entry() != image.address() {
-        return Err(format!("{name} does not start at its first byte").into());
+    if image.address() != start as u64 || file.entry() != image.address() {
+        return Err(format!("{name} does not start at its first byte, {start:#x}").into());
     }
     Ok(image.data()?.to_vec())
 }

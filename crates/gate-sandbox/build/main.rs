@@ -1,13 +1,15 @@
 //! Builds the static programs that the library embeds.
 //!
-//! The compiler is run directly, not through a nested cargo: these are four small crates without dependencies, and
+//! The compiler is run directly, not through a nested cargo: these are a few small crates without dependencies, and
 //! what the user has configured for the host's build (flags, wrappers, coverage) must not reach them.
 
+mod arch;
 mod compile;
 mod elf;
 mod filter;
 mod image;
 
+use arch::Arch;
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -18,9 +20,8 @@ const PAGE_SIZE: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let target = env::var("TARGET")?;
-    if target != "x86_64-unknown-linux-gnu" {
-        return Err(format!("the sandbox programs cannot be built for {target} yet").into());
-    }
+    let arch = Arch::of_target(&target)
+        .ok_or_else(|| format!("the sandbox programs cannot be built for {target} yet"))?;
 
     let source = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("programs");
     let wire = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../gate-wire/src");
@@ -30,15 +31,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     let filter = out.join("filter.rs");
-    fs::write(&filter, filter::source()?)?;
+    fs::write(&filter, filter::source(arch)?)?;
 
     let compiler = compile::Compiler::new(target, source.join("image.ld"), out.clone())?;
-    compiler.library("gate_wire", &wire.join("lib.rs"))?;
-    compiler.library("sys", &source.join("sys/lib.rs"))?;
+    compiler.library("gate_wire", &wire.join("lib.rs"), &[])?;
+    compiler.library("sys", &source.join("sys/lib.rs"), &[])?;
+    compiler.library("handover", &source.join("handover/lib.rs"), &["gate_wire"])?;
 
     let filter = filter.to_str().ok_or("the output directory's path is not UTF-8")?;
     let rt = compiler.program("rt", &source.join("rt/main.rs"), 0, &[("GATE_FILTER", filter)])?;
-    let rt = image::pad(image::extract("rt", &fs::read(rt)?)?, PAGE_SIZE);
+    let rt = image::pad(image::extract("rt", &fs::read(rt)?, 0)?, PAGE_SIZE);
     fs::write(out.join("rt.bin"), &rt)?;
 
     let rt_size = rt.len().to_string();
@@ -46,8 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let main = source.join(name).join("main.rs");
         let linked = compiler.program(name, &main, elf::HEADER_SIZE, variables)?;
-        let image = image::extract(name, &fs::read(linked)?)?;
-        fs::write(out.join(format!("{name}.elf")), elf::wrap(&image))?;
+        let image = image::extract(name, &fs::read(linked)?, elf::HEADER_SIZE)?;
+        fs::write(out.join(format!("{name}.elf")), elf::wrap(arch.elf_machine, &image))?;
     }
     Ok(())
 }

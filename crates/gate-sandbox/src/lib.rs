@@ -48,11 +48,12 @@
 //!    if the message is odd (the id is `u32::MAX` if it has none), or what the kernel said. Refusals do no harm to
 //!    other processes. The report is to be read: while it finds no room in the socket, no request is accepted.
 //! 2. Send a [`LoadRequest`](gate_wire::load::LoadRequest) on the call socket, at once or when there is something to
-//!    run, with the descriptors of text and state attached. The text is mapped readable and executable: seal it. The
-//!    state file is as long as the end of the last memory's greatest size. In it the host has filled the instance
-//!    region: globals, tables, memory descriptors; of the [`Context`](gate_wire::context::Context) only what a program
-//!    goes on with. Loader and rt set `exit`, `rt`, `frozen_sp`, `stack_low`, `stack_limit`, `suspend_request`,
-//!    `monotonic_origin` and `time_resolution`. [`RT_SPAN`] bytes of address space are for rt.
+//!    run, with the descriptors of text and state attached, and those of frames and base if there are any. The text is
+//!    mapped readable and executable: seal it. The state file is as long as the end of the last memory's greatest size.
+//!    In it the host has filled the instance region: globals, tables, memory descriptors; of the
+//!    [`Context`](gate_wire::context::Context) only what a program goes on with. Loader and rt set `exit`, `rt`,
+//!    `frozen_sp`, `stack_low`, `stack_limit`, `suspend_request`, `monotonic_origin`, `time_resolution`, `unwinding`,
+//!    `dump_next`, `resume_next` and `chunks_replaced`. [`RT_SPAN`] bytes of address space are for rt.
 //! 3. Serve the call socket: one [`CallRequest`](gate_wire::call::CallRequest) comes in, and one
 //!    [`CallReply`](gate_wire::call::CallReply) goes out. Everything that comes from there is untrusted.
 //! 4. Wait for [`Report::Died`](gate_wire::control::Report::Died). With exit status 0, the exit record in
@@ -63,6 +64,11 @@
 //! A program goes on in a new process, with a socket and an id as they happen to be, and `FLAG_THAW`: the text and
 //! state must be where they were; rt may be elsewhere, but must be the same rt.
 //!
+//! With `FLAG_EXPORT` it only writes down its frames, and the state stays as it is. With exit status 0 the frames
+//! file is complete if its header says so; what is in it is the program's word, like everything else. Whatever
+//! the program does instead is [`LoadFailure::Export`](gate_wire::load::LoadFailure::Export), or
+//! [`LoadFailure::FramesFull`](gate_wire::load::LoadFailure::FramesFull) if the file was too small. No call is made.
+//!
 //! Suspending a process that still waits for its load request suspends the program as soon as it starts.
 //!
 //! # What a program process can do
@@ -71,12 +77,18 @@
 //! 3 (real time, monotonic, and its own processor time), `rt_sigreturn`, `exit_group`. Any other, in any of
 //! the processor's ways, kills it. There is no `ppoll`: a call waits in `read`.
 //!
-//! Memory: text, rt, rt's data, and the state. The loader, the stack that the kernel made (with the environment and
+//! A program whose memories are copied on write has one more: `mmap` of its own state file, from where the memories begin,
+//! shared, readable and writable, at a fixed address. It can use that to replace what is in its address space with its
+//! own data, which cannot be executed; not to get at anything that is not in the file, and not to make the file larger.
+//! With several memories it can also reach the unused parts of the file between them, which then take space.
+//!
+//! Memory: text, rt, rt's data, the state, and if there are any, frames, the base (read-only) and its table of chunks. The
+//! loader, the stack that the kernel made (with the environment and
 //! the auxiliary vector, both nearly empty anyway) and the kernel's time functions are unmapped before the program runs. A kernel
 //! that seals its time functions (`CONFIG_MSEAL_SYSTEM_MAPPINGS`) keeps those. The legacy `vsyscall` page belongs to
 //! the kernel; calls through it are filtered as others are.
 //!
-//! Descriptors: the call socket. Resource limits: zero, but for processor time (the host's business), resident
+//! Descriptors: the call socket, and the state file if memories are copied on write. Resource limits: zero, but for processor time (the host's business), resident
 //! memory (which Linux ignores), real-time slices (which need a priority that is limited to zero), and address space (which
 //! cannot grow, and would take the effect from the limit on data).
 

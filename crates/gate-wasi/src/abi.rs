@@ -36,6 +36,11 @@ impl Rights {
         Self(self.0 | other.0)
     }
 
+    /// Those which are not among `other`.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

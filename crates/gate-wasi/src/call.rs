@@ -11,8 +11,10 @@ use gate_wire::wasi::WasiFunction;
 impl WasiCtx {
     /// Does what a program asks for.
     ///
-    /// The future can be dropped at any time: either the call has had no effect on streams and descriptors, or it is
-    /// complete.
+    /// The future can be dropped at any time: then the call has had no effect on streams and descriptors, and the program
+    /// can make it again. Only a wait is not started anew by the same call: what has passed of it counts.
+    ///
+    /// That is so because whatever has an effect happens in the poll that completes the future.
     ///
     /// # Errors
     ///
@@ -42,6 +44,7 @@ impl WasiCtx {
         guest: Guest<'_>,
     ) -> Result<(), Failure> {
         use WasiFunction as F;
+        let interrupted = self.wait.take();
         let long = request.args;
         // Compiled code extends 32-bit arguments with zeros; what a hostile process puts there is cut off.
         let a = long.map(|arg| arg as u32);
@@ -79,7 +82,7 @@ impl WasiCtx {
             | F::PathRename
             | F::PathUnlinkFile => self.not_a_directory(a[0]),
             F::PathSymlink => self.not_a_directory(a[2]),
-            F::PollOneoff => self.poll_oneoff(guest, a[0], a[1], a[2], a[3]).await,
+            F::PollOneoff => self.poll_oneoff(guest, [a[0], a[1], a[2], a[3]], interrupted).await,
             // The program's process ends itself.
             F::ProcExit => Err(Failure::Violation),
             F::ProcRaise => self.proc_raise(a[0]),

@@ -60,13 +60,25 @@ impl Clocks {
         Ok(time - time % self.resolution)
     }
 
-    /// When a wait ends.
+    /// What the program's monotonic clock shows, in nanoseconds.
+    pub(crate) fn monotonic_time(&self) -> u64 {
+        now(HostTimer::Monotonic).wrapping_add(self.monotonic_origin)
+    }
+
+    /// When a wait ends which has begun when the program's monotonic clock showed `began`.
     ///
     /// Not before the program's clock, coarse as it may be, shows the time that was asked for: else a program that
     /// looks at its clock after waiting would have to wait again.
-    pub(crate) fn deadline(&self, clock: ClockId, timeout: u64, absolute: bool) -> Result<Deadline, Errno> {
+    pub(crate) fn deadline(
+        &self,
+        clock: ClockId,
+        timeout: u64,
+        absolute: bool,
+        began: u64,
+    ) -> Result<Deadline, Errno> {
         let now_there = self.exact_time(clock)?;
-        let end = if absolute { timeout } else { now_there.saturating_add(timeout) };
+        let waited = self.monotonic_time().saturating_sub(began);
+        let end = if absolute { timeout } else { now_there.saturating_sub(waited).saturating_add(timeout) };
         let end = end.checked_next_multiple_of(self.resolution).unwrap_or(u64::MAX);
         // Only a wait for a time of day is moved when somebody sets the clock.
         if absolute && clock == ClockId::Realtime {
@@ -79,7 +91,7 @@ impl Clocks {
     fn exact_time(&self, clock: ClockId) -> Result<u64, Errno> {
         match clock {
             ClockId::Realtime => Ok(now(HostTimer::Realtime)),
-            ClockId::Monotonic => Ok(now(HostTimer::Monotonic).wrapping_add(self.monotonic_origin)),
+            ClockId::Monotonic => Ok(self.monotonic_time()),
             ClockId::ProcessCpuTime | ClockId::ThreadCpuTime => Err(Errno::NotSup),
         }
     }
@@ -178,10 +190,10 @@ mod tests {
     #[test]
     fn waits_end_when_the_coarse_clock_shows_it() {
         let clocks = Clocks::new(Duration::from_secs(3600));
-        let deadline = clocks.deadline(ClockId::Realtime, 1, false).unwrap();
+        let deadline = clocks.deadline(ClockId::Realtime, 1, false, clocks.monotonic_time()).unwrap();
         let rest = deadline.time - now(HostTimer::Monotonic);
         assert!(rest <= 3600 * NANOS_PER_SEC);
-        let day = clocks.deadline(ClockId::Realtime, 1, true).unwrap();
+        let day = clocks.deadline(ClockId::Realtime, 1, true, 0).unwrap();
         assert_eq!(day, Deadline { clock: HostTimer::Realtime, time: 3600 * NANOS_PER_SEC });
         assert!(day.is_over());
         assert_eq!(clocks.time(ClockId::Realtime).unwrap() % (3600 * NANOS_PER_SEC), 0);
@@ -193,10 +205,13 @@ mod tests {
         clocks.set_monotonic_time(u64::MAX - 5);
         for timeout in [0, 1, u64::MAX - 1, u64::MAX] {
             for absolute in [false, true] {
-                for clock in [ClockId::Realtime, ClockId::Monotonic] {
-                    clocks.deadline(clock, timeout, absolute).unwrap();
+                for began in [0, u64::MAX] {
+                    for clock in [ClockId::Realtime, ClockId::Monotonic] {
+                        clocks.deadline(clock, timeout, absolute, began).unwrap();
+                    }
                 }
-                assert_eq!(clocks.deadline(ClockId::ProcessCpuTime, timeout, absolute), Err(Errno::NotSup));
+                let error = clocks.deadline(ClockId::ProcessCpuTime, timeout, absolute, 0);
+                assert_eq!(error, Err(Errno::NotSup));
             }
         }
     }

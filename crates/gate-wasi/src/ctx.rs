@@ -2,6 +2,7 @@
 
 use crate::clock::{Clocks, Timers};
 use crate::descriptors::{Descriptor, Descriptors};
+use crate::poll::Wait;
 use crate::process::{Signal, Strings};
 use crate::stdio::{Direction, HostStream};
 use crate::stream::{Input, Object, Output};
@@ -35,6 +36,7 @@ pub struct WasiCtx {
     pub(crate) scratch: Vec<u8>,
     pub(crate) closed_pipe: bool,
     pub(crate) raised: Option<Signal>,
+    pub(crate) wait: Option<Wait>,
 }
 
 impl WasiCtx {
@@ -205,7 +207,7 @@ impl Builder {
         for (number, stream) in self.streams.into_iter().enumerate() {
             let object = open(number, stream)?;
             // A new table has room for three.
-            let _ = descriptors.insert(Descriptor::new(object));
+            let _ = descriptors.insert(Descriptor::new(number as u32, object));
         }
         Ok(WasiCtx {
             args: Strings::new(&self.args).ok_or(BuildError::TooLarge)?,
@@ -217,6 +219,7 @@ impl Builder {
             scratch: Vec::new(),
             closed_pipe: false,
             raised: None,
+            wait: None,
         })
     }
 
@@ -250,7 +253,7 @@ fn open(number: usize, stream: Stream) -> Result<Object, BuildError> {
         .and_then(|fd| HostStream::new(fd, direction))
         .map_err(|source| BuildError::Stream { name, source })?;
     Ok(match direction {
-        Direction::In => Object::Input(Input::Host(stream)),
+        Direction::In => Object::Input(Input::host(stream)),
         Direction::Out => Object::Output(Output::Host(stream)),
     })
 }

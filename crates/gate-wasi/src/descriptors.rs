@@ -18,6 +18,8 @@ pub(crate) struct Descriptors {
 /// An open descriptor.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
+    /// Number which the object had at first: that tells which of the program's streams it is.
+    pub(crate) stream: u32,
     pub(crate) object: Object,
     pub(crate) rights: Rights,
     pub(crate) inheriting: Rights,
@@ -25,8 +27,14 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    pub(crate) fn new(object: Object) -> Self {
-        let mut rights = Rights::FD_FDSTAT_SET_FLAGS
+    pub(crate) fn new(stream: u32, object: Object) -> Self {
+        let rights = Self::all_rights(&object);
+        Self { stream, object, rights, inheriting: Rights::NONE, flags: 0 }
+    }
+
+    /// What may be done with an object as long as no right has been given up.
+    pub(crate) fn all_rights(object: &Object) -> Rights {
+        let rights = Rights::FD_FDSTAT_SET_FLAGS
             .union(Rights::FD_DATASYNC)
             .union(Rights::FD_SYNC)
             .union(Rights::FD_FILESTAT_GET)
@@ -37,9 +45,9 @@ impl Descriptor {
             });
         // C libraries take a character device for a terminal if it lacks the rights to seek.
         if object.file_type() == FileType::CharacterDevice && !object.is_terminal() {
-            rights = rights.union(Rights::FD_SEEK).union(Rights::FD_TELL);
+            return rights.union(Rights::FD_SEEK).union(Rights::FD_TELL);
         }
-        Self { object, rights, inheriting: Rights::NONE, flags: 0 }
+        rights
     }
 
     /// Whether operations fail rather than wait.
@@ -84,6 +92,19 @@ impl Descriptors {
         Ok(free as u32)
     }
 
+    /// Puts a descriptor where it was in the table of a program that goes on.
+    pub(crate) fn put(&mut self, fd: u32, descriptor: Descriptor) -> Result<(), Errno> {
+        let index = fd as usize;
+        if index >= MAX_DESCRIPTORS {
+            return Err(Errno::MFile);
+        }
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, || None);
+        }
+        self.entries[index] = Some(descriptor);
+        Ok(())
+    }
+
     /// Closes a descriptor.
     pub(crate) fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
         self.entries.get_mut(fd as usize).and_then(Option::take).ok_or(Errno::BadF)
@@ -106,6 +127,15 @@ impl Descriptors {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Descriptor> {
         self.entries.iter_mut().flatten()
+    }
+
+    /// Open descriptors with their numbers, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Descriptor)> {
+        (0..).zip(&self.entries).filter_map(|(fd, entry)| Some((fd, entry.as_ref()?)))
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = Descriptor> {
+        self.entries.into_iter().flatten()
     }
 
     pub(crate) fn get(&self, fd: u32) -> Result<&Descriptor, Errno> {

@@ -2,7 +2,7 @@
 
 use crate::{AccessError, LinearMemory, WasiCtx};
 use gate_image::{GuestMemory, MemoryError};
-use gate_runtime::{HostFault, HostFunctions};
+use gate_runtime::{HostFault, HostFunctions, RestoreError, SavedService, Start};
 use gate_wire::call::{CallReply, CallRequest};
 use std::io;
 
@@ -29,8 +29,33 @@ impl From<MemoryError> for AccessError {
     }
 }
 
+/// Name of the service whose state a context is.
+const SERVICE: &str = "wasi_snapshot_preview1";
+
 impl HostFunctions for WasiCtx {
     async fn call(&mut self, request: &CallRequest, memory: &GuestMemory) -> Result<CallReply, HostFault> {
         WasiCtx::call(self, request, memory).await.map_err(HostFault::new)
+    }
+
+    fn begin(&mut self, start: &Start) {
+        self.set_monotonic_time(start.monotonic_time);
+        if !start.resumed {
+            self.wait = None;
+        }
+    }
+
+    fn save(&self) -> Vec<SavedService> {
+        vec![SavedService { name: SERVICE.into(), state: WasiCtx::save(self) }]
+    }
+
+    fn restore(&mut self, services: &[SavedService]) -> Result<(), RestoreError> {
+        for service in services {
+            if service.name != SERVICE {
+                return Err(RestoreError::Unknown(service.name.clone()));
+            }
+            WasiCtx::restore(self, &service.state)
+                .map_err(|error| RestoreError::State { name: service.name.clone(), source: error.into() })?;
+        }
+        Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod host;
 mod memory;
 mod poll;
 mod process;
+mod state;
 mod stdio;
 mod stream;
 
@@ -29,6 +30,7 @@ pub use ctx::{BuildError, Builder, WasiCtx};
 pub use errno::Errno;
 pub use memory::{AccessError, LinearMemory};
 pub use process::Signal;
+pub use state::StateError;
 
 use std::io;
 

@@ -13,6 +13,16 @@ use std::task::{Context, Poll};
 /// Largest number of subscriptions.
 const MAX_SUBSCRIPTIONS: u32 = 1024;
 
+/// A wait that has begun. If it is interrupted, the program makes the same call again when it goes on, and what it has waited
+/// so far counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// Arguments of the call.
+    pub(crate) args: [u32; 4],
+    /// What the program's monotonic clock showed.
+    pub(crate) began: u64,
+}
+
 /// A subscription whose time, if it is one of time, is the host's.
 struct Watch {
     subscription: Subscription,
@@ -24,11 +34,10 @@ impl WasiCtx {
     pub(crate) async fn poll_oneoff(
         &mut self,
         guest: Guest<'_>,
-        subscriptions: u32,
-        events: u32,
-        count: u32,
-        nevents: u32,
+        args: [u32; 4],
+        interrupted: Option<Wait>,
     ) -> Result<(), Failure> {
+        let [subscriptions, events, count, nevents] = args;
         if count == 0 || count > MAX_SUBSCRIPTIONS {
             return Err(Errno::Inval.into());
         }
@@ -37,12 +46,16 @@ impl WasiCtx {
         let mut records = vec![0; count as usize * Subscription::SIZE];
         guest.read(subscriptions, &mut records)?;
 
+        let wait = match interrupted {
+            Some(wait) if wait.args == args => wait,
+            _ => Wait { args, began: self.clocks.monotonic_time() },
+        };
         let mut watches = Vec::with_capacity(count as usize);
         for record in records.as_chunks::<{ Subscription::SIZE }>().0 {
             let mut subscription = Subscription::decode(record);
             let mut deadline = None;
             if let Ok(SubscriptionKind::Clock { clock, timeout, absolute }) = subscription.kind {
-                match self.clocks.deadline(clock, timeout, absolute) {
+                match self.clocks.deadline(clock, timeout, absolute, wait.began) {
                     Ok(end) => deadline = Some(end),
                     Err(errno) => subscription.kind = Err(errno),
                 }
@@ -50,8 +63,10 @@ impl WasiCtx {
             watches.push(Watch { subscription, deadline });
         }
 
+        self.wait = Some(wait);
         self.flush().await;
-        let ready = self.wait(&watches).await?;
+        let ready = self.first_events(&watches).await?;
+        self.wait = None;
 
         let mut records = Vec::with_capacity(ready.len() * Event::SIZE);
         for event in &ready {
@@ -61,7 +76,7 @@ impl WasiCtx {
         guest.write_u32(nevents, ready.len() as u32)
     }
 
-    async fn wait(&mut self, watches: &[Watch]) -> Result<Vec<Event>, Failure> {
+    async fn first_events(&mut self, watches: &[Watch]) -> Result<Vec<Event>, Failure> {
         let mut armed = Vec::new();
         for clock in [HostTimer::Realtime, HostTimer::Monotonic] {
             let first =

@@ -25,6 +25,16 @@ impl Strings {
         Some(this)
     }
 
+    /// All strings one after the other, each ending with NUL.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The strings, without their NULs.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split_inclusive(|&b| b == 0).map(|string| &string[..string.len() - 1])
+    }
+
     /// `args_sizes_get`, `environ_sizes_get`.
     pub(crate) fn sizes(&self, guest: Guest<'_>, count: u32, size: u32) -> Result<(), Failure> {
         guest.write_u32(count, self.offsets.len() as u32)?;

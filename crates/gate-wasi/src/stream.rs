@@ -9,45 +9,87 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Source of a program's input.
-pub(crate) enum Input {
-    Host(HostStream),
-    Reader {
-        reader: Box<dyn AsyncRead + Send + Unpin>,
-        /// Read to find out whether there is something to read. Belongs to the program.
-        ahead: ReadAhead,
-    },
+/// A program's input.
+pub(crate) struct Input {
+    source: Source,
+    ahead: ReadAhead,
 }
 
-/// What was read ahead from a reader.
-#[derive(Debug, Default)]
+enum Source {
+    Host(HostStream),
+    Reader(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+/// What was read to find out whether there is something to read, and not given to the program yet. Belongs to the
+/// program: it is part of its state.
+#[derive(Default)]
 pub(crate) struct ReadAhead {
     bytes: Vec<u8>,
     taken: usize,
+    /// The end comes after the bytes.
     end: bool,
 }
 
-impl Input {
-    pub(crate) fn reader(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        Self::Reader { reader: Box::new(reader), ahead: ReadAhead::default() }
+impl ReadAhead {
+    pub(crate) fn new(bytes: Vec<u8>, end: bool) -> Self {
+        Self { bytes, taken: 0, end }
     }
 
-    /// Reads what there is. Zero bytes are the end.
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    pub(crate) fn has_end(&self) -> bool {
+        self.end
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rest().is_empty() && !self.end
+    }
+
+    /// Takes bytes out, or the end.
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        let n = self.rest().len().min(buf.len());
+        buf[..n].copy_from_slice(&self.rest()[..n]);
+        self.taken += n;
+        if n == 0 {
+            self.end = false;
+        }
+        n
+    }
+
+    fn readiness(&self) -> Readiness {
+        let nbytes = self.rest().len() as u64;
+        Readiness { nbytes, hangup: self.end && nbytes == 0 }
+    }
+}
+
+impl Input {
+    pub(crate) fn host(stream: HostStream) -> Self {
+        Self { source: Source::Host(stream), ahead: ReadAhead::default() }
+    }
+
+    pub(crate) fn reader(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        Self { source: Source::Reader(Box::new(reader)), ahead: ReadAhead::default() }
+    }
+
+    /// Lets the program read `ahead` first.
+    pub(crate) fn set_ahead(&mut self, ahead: ReadAhead) {
+        self.ahead = ahead;
+    }
+
+    pub(crate) fn ahead(&self) -> &ReadAhead {
+        &self.ahead
+    }
+
+    /// Reads what there is. Zero bytes are the end. What was taken is in `buf` when this is ready, else nothing was.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Host(stream) => stream.poll_read(cx, buf),
-            Self::Reader { reader, ahead } => {
-                if ahead.end {
-                    ahead.end = false;
-                    return Poll::Ready(Ok(0));
-                }
-                let rest = &ahead.bytes[ahead.taken..];
-                if !rest.is_empty() {
-                    let n = rest.len().min(buf.len());
-                    buf[..n].copy_from_slice(&rest[..n]);
-                    ahead.taken += n;
-                    return Poll::Ready(Ok(n));
-                }
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Ok(self.ahead.take(buf)));
+        }
+        match &mut self.source {
+            Source::Host(stream) => stream.poll_read(cx, buf),
+            Source::Reader(reader) => {
                 let mut buf = ReadBuf::new(buf);
                 ready!(Pin::new(reader).poll_read(cx, &mut buf))?;
                 Poll::Ready(Ok(buf.filled().len()))
@@ -57,20 +99,25 @@ impl Input {
 
     /// Waits until a read would not wait.
     pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Readiness>> {
-        match self {
-            Self::Host(stream) => stream.poll_ready(cx),
-            Self::Reader { reader, ahead } => {
-                if ahead.taken == ahead.bytes.len() && !ahead.end {
-                    let mut bytes = vec![0; CHUNK_SIZE];
-                    let mut buf = ReadBuf::new(&mut bytes);
-                    ready!(Pin::new(reader).poll_read(cx, &mut buf))?;
-                    let n = buf.filled().len();
-                    bytes.truncate(n);
-                    *ahead = ReadAhead { bytes, taken: 0, end: n == 0 };
-                }
-                let nbytes = (ahead.bytes.len() - ahead.taken) as u64;
-                Poll::Ready(Ok(Readiness { nbytes, hangup: ahead.end }))
+        match &mut self.source {
+            _ if !self.ahead.is_empty() => {}
+            Source::Host(stream) => return stream.poll_ready(cx),
+            Source::Reader(reader) => {
+                let mut bytes = vec![0; CHUNK_SIZE];
+                let mut buf = ReadBuf::new(&mut bytes);
+                ready!(Pin::new(reader).poll_read(cx, &mut buf))?;
+                let n = buf.filled().len();
+                bytes.truncate(n);
+                self.ahead = ReadAhead::new(bytes, n == 0);
             }
+        }
+        Poll::Ready(Ok(self.ahead.readiness()))
+    }
+
+    fn host_stream(&self) -> Option<&HostStream> {
+        match &self.source {
+            Source::Host(stream) => Some(stream),
+            Source::Reader(_) => None,
         }
     }
 }
@@ -150,8 +197,9 @@ impl Object {
 
     fn host_stream(&self) -> Option<&HostStream> {
         match self {
-            Self::Input(Input::Host(stream)) | Self::Output(Output::Host(stream)) => Some(stream),
-            _ => None,
+            Self::Input(input) => input.host_stream(),
+            Self::Output(Output::Host(stream)) => Some(stream),
+            Self::Output(Output::Writer { .. }) => None,
         }
     }
 }
@@ -159,8 +207,12 @@ impl Object {
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input(Input::Host(stream)) | Self::Output(Output::Host(stream)) => stream.fmt(f),
-            Self::Input(Input::Reader { ahead, .. }) => f.debug_tuple("Reader").field(ahead).finish(),
+            Self::Input(input) => match &input.source {
+                Source::Host(stream) => stream.fmt(f),
+                // What it has read is the program's business.
+                Source::Reader(_) => f.debug_tuple("Reader").field(&input.ahead.rest().len()).finish(),
+            },
+            Self::Output(Output::Host(stream)) => stream.fmt(f),
             Self::Output(Output::Writer { unflushed, .. }) => {
                 f.debug_tuple("Writer").field(unflushed).finish()
             }

@@ -17,7 +17,13 @@ pub struct Setup {
     pub uid: u32,
     /// Group id, inside the container, of the executor and of the programs.
     pub gid: u32,
+    /// Set of `SETUP_` flags.
+    pub flags: u32,
 }
+
+/// Set in [`Setup::flags`]: the executor has no namespaces of its own. What is the host's stays as it is: mounts,
+/// root directory, names.
+pub const SETUP_NO_NAMESPACES: u32 = 1;
 
 impl Setup {
     /// Encoded size in bytes.
@@ -26,7 +32,7 @@ impl Setup {
     /// Encodes a message.
     pub fn encode(self) -> [u8; Self::SIZE] {
         let mut buf = [0; Self::SIZE];
-        Writer::new(&mut buf).u32(SETUP_MAGIC).u32(self.uid).u32(self.gid).u32(0);
+        Writer::new(&mut buf).u32(SETUP_MAGIC).u32(self.uid).u32(self.gid).u32(self.flags);
         buf
     }
 
@@ -34,7 +40,8 @@ impl Setup {
     pub fn decode(buf: &[u8]) -> Option<Self> {
         let mut r = Reader::new(buf);
         let (magic, uid, gid, flags) = (r.u32()?, r.u32()?, r.u32()?, r.u32()?);
-        (magic == SETUP_MAGIC && flags == 0 && r.is_empty()).then_some(Self { uid, gid })
+        let known = flags & !SETUP_NO_NAMESPACES == 0;
+        (magic == SETUP_MAGIC && known && r.is_empty()).then_some(Self { uid, gid, flags })
     }
 }
 
@@ -48,6 +55,8 @@ pub enum Op {
     Kill = 2,
     /// Ask a process to stop at its next safepoint. Nothing happens if it is dead already.
     Suspend = 3,
+    /// Ask how much processor time a process has used. Answered by [`Report::CpuTime`], unless it is dead.
+    CpuTime = 4,
 }
 
 /// A message from the host.
@@ -77,6 +86,7 @@ impl Request {
             1 => Op::Create,
             2 => Op::Kill,
             3 => Op::Suspend,
+            4 => Op::CpuTime,
             _ => return None,
         };
         let id = r.u32()?;
@@ -112,6 +122,13 @@ pub enum Report {
         /// Processor time that it used, in nanoseconds.
         cpu_time: u64,
     },
+    /// How much processor time a live process has used.
+    CpuTime {
+        /// The process.
+        id: u32,
+        /// In nanoseconds.
+        cpu_time: u64,
+    },
 }
 
 impl Report {
@@ -125,6 +142,7 @@ impl Report {
             Self::Failed { step, errno } => (2, step, errno, 0),
             Self::Refused { id, errno } => (3, id, errno, 0),
             Self::Died { id, status, cpu_time } => (4, id, status, cpu_time),
+            Self::CpuTime { id, cpu_time } => (5, id, 0, cpu_time),
         };
         let mut buf = [0; Self::SIZE];
         Writer::new(&mut buf).u32(kind).u32(id).u32(value).u32(0).u64(cpu_time);
@@ -141,6 +159,7 @@ impl Report {
             2 => Self::Failed { step: id, errno: value },
             3 => Self::Refused { id, errno: value },
             4 => Self::Died { id, status: value, cpu_time },
+            5 => Self::CpuTime { id, cpu_time },
             _ => return None,
         })
     }
@@ -186,7 +205,7 @@ mod tests {
 
     #[test]
     fn requests_round_trip() {
-        for op in [Op::Create, Op::Kill, Op::Suspend] {
+        for op in [Op::Create, Op::Kill, Op::Suspend, Op::CpuTime] {
             let request = Request { op, id: 16383 };
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
@@ -197,8 +216,12 @@ mod tests {
 
     #[test]
     fn setup_round_trips() {
-        let setup = Setup { uid: 2, gid: 3 };
-        assert_eq!(Setup::decode(&setup.encode()), Some(setup));
+        for flags in [0, SETUP_NO_NAMESPACES] {
+            let setup = Setup { uid: 2, gid: 3, flags };
+            assert_eq!(Setup::decode(&setup.encode()), Some(setup));
+        }
+        let setup = Setup { uid: 2, gid: 3, flags: 2 };
+        assert_eq!(Setup::decode(&setup.encode()), None);
         assert_eq!(Setup::decode(&[0; Setup::SIZE]), None);
         assert_eq!(Setup::decode(&setup.encode()[..15]), None);
     }
@@ -210,6 +233,7 @@ mod tests {
             Report::Failed { step: 3, errno: 1 },
             Report::Refused { id: 5, errno: 11 },
             Report::Died { id: 9, status: 0x8b, cpu_time: u64::MAX },
+            Report::CpuTime { id: 16383, cpu_time: 1 << 60 },
         ];
         for report in reports {
             assert_eq!(Report::decode(&report.encode()), Some(report));

@@ -151,6 +151,8 @@ load_failures! {
     MapFrames = 118, "map the program's frames";
     MapBase = 119, "map the memories that are copied on write";
     MapChunk = 120, "map a part of a memory that is written to";
+    Export = 121, "make the program write down its frames";
+    FramesFull = 122, "write down all of the program's frames in the space for them";
 }
 
 impl LoadRequest {

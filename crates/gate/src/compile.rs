@@ -5,9 +5,9 @@ use crate::exit::{Problem, Status};
 use crate::load::compile_problem;
 use crate::module::Source;
 use crate::output::print;
+use crate::replace::{Cancel, Replacement};
 use anyhow::{Context, anyhow};
 use gate_compiler::{Options, WasiImports};
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ impl From<CompileArgs> for Compile {
             source: Source::new(args.file),
             output: args.output,
             listing: args.listing,
-            options: args.compilation.options(),
+            options: args.compilation.options(&[]),
         }
     }
 }
@@ -65,20 +65,11 @@ pub(crate) fn run(compile: Compile) -> Result<Status, Problem> {
     Ok(Status::Success)
 }
 
-/// Writes a file as a whole or not at all.
 fn write(path: &Path, contents: &[u8]) -> Result<(), Problem> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
     let attempt = || -> io::Result<()> {
-        File::create_new(&temporary)?.write_all(contents)?;
-        fs::rename(&temporary, path)
+        let mut file = Replacement::create(path, 0o666, &Cancel::default())?;
+        file.write_all(contents)?;
+        file.commit()
     };
-    attempt()
-        .inspect_err(|_| {
-            // The first error is the one that tells something.
-            let _ = fs::remove_file(&temporary);
-        })
-        .with_context(|| format!("write {}", path.display()))
-        .map_err(Problem::gate_failed)
+    attempt().with_context(|| format!("write {}", path.display())).map_err(Problem::gate_failed)
 }

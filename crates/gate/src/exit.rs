@@ -8,15 +8,26 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0..255  the program's own exit code
   2       wrong usage of the command
+  75      the program was suspended, and its state was written (EX_TEMPFAIL): `gate resume` goes on
   124     the program was stopped because of --timeout
   125     Gate itself failed: for instance, the sandbox cannot be set up
   126     the module cannot be run: it is invalid, imports what does not exist, has no fitting
           entry function, or needs more memory than --max-memory
   127     the file cannot be found or read
-  130     interrupted (SIGINT); likewise 129 after SIGHUP, and 143 after SIGTERM
+  130     interrupted (SIGINT); likewise 129 after SIGHUP, and 143 after SIGTERM. With --snapshot, the
+          first SIGINT or SIGTERM suspends the program, and a second one interrupts that
   134     the program trapped, or aborted (128 + SIGABRT)
   137     the program was killed by somebody else (128 + SIGKILL)
   141     the program wrote to a closed pipe (128 + SIGPIPE)";
+
+/// What the exit code of commands that run nothing means, as the help tells it.
+pub(crate) const LOOK_HELP: &str = "\
+Exit codes:
+  0       it was written
+  2       wrong usage of the command, or what is to be shown does not exist
+  125     Gate itself failed: for instance, the program cannot be compiled, or the file cannot be written
+  126     it is not a valid snapshot
+  127     the file cannot be found or read";
 
 /// How the command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +36,7 @@ pub(crate) enum Status {
     Usage,
     /// The program's own code.
     Program(u8),
+    Suspended,
     Timeout,
     GateFailed,
     CannotRun,
@@ -38,17 +50,32 @@ impl Status {
     pub(crate) const KILLED: Self = Self::Signal(9);
     pub(crate) const CLOSED_PIPE: Self = Self::Signal(13);
 
-    fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Success => 0,
             Self::Usage => 2,
             Self::Program(code) => code,
+            Self::Suspended => 75,
             Self::Timeout => 124,
             Self::GateFailed => 125,
             Self::CannotRun => 126,
             Self::NotReadable => 127,
             Self::Trapped => 128 + 6,
             Self::Signal(number) => 128_u8.wrapping_add(number),
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    /// What has become of a program.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success | Self::Program(_) => write!(f, "exited with {}", self.code()),
+            Self::Suspended => f.write_str("suspended"),
+            Self::Timeout => f.write_str("stopped after the time limit"),
+            Self::Trapped => f.write_str("trapped"),
+            Self::Signal(number) => write!(f, "ended by signal {number}"),
+            Self::Usage | Self::GateFailed | Self::CannotRun | Self::NotReadable => f.write_str("failed"),
         }
     }
 }

@@ -3,19 +3,14 @@
 use crate::cli::CacheArgs;
 use crate::exit::Problem;
 use crate::module::Source;
+use crate::progress::Progress;
 use anyhow::{Context, anyhow};
 use gate_compiler::{CompileError, ErrorKind, Options, WasiImports};
 use gate_image::{Cache, CacheOutcome, LoadError, Program};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::DirBuilder;
-use std::io::{self, IsTerminal};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::time::Duration;
 use tracing::debug;
-
-/// How long a compilation may last without a sign of life.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where compiled modules are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,25 +59,24 @@ fn open_default() -> Option<Cache> {
     }
 }
 
+/// A module and what it was compiled to.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) program: Program,
+}
+
 /// Reads and compiles a module, or finds it in the cache. If that takes long, a terminal is told.
-pub(crate) async fn load(source: Source, options: Options, cache: CachePlace) -> Result<Program, Problem> {
+pub(crate) async fn load(source: Source, options: Options, cache: CachePlace) -> Result<Loaded, Problem> {
     let subject = source.to_string();
-    let mut task = tokio::task::spawn_blocking(move || {
+    let task = tokio::task::spawn_blocking(move || {
         let wasm = source.read(options.limits.module_size)?;
-        build(&wasm, &options, &cache)
+        let program = compile(&wasm, &options, &cache)?;
+        Ok(Loaded { wasm, program })
     });
-    let result = match tokio::time::timeout(PATIENCE, &mut task).await {
-        Ok(result) => result,
-        Err(_) => {
-            let progress = show_progress(&subject);
-            let result = task.await;
-            progress.finish_and_clear();
-            result
-        }
-    };
-    match result {
-        Ok(Ok(program)) => Ok(program),
-        Ok(Err(problem)) => Err(problem.about(subject)),
+    match Progress::new(&format!("compiling {subject}")).wait(task).await {
+        Ok(Ok(loaded)) => Ok(loaded),
+        Ok(Err(problem)) => Err(Problem::about(problem, subject)),
         Err(err) => Err(Problem::gate_failed(anyhow!("compiler: {err}")).about(subject)),
     }
 }
@@ -95,11 +89,13 @@ pub(crate) fn compile_problem(err: CompileError) -> Problem {
         ErrorKind::Unsupported => "unsupported module",
         ErrorKind::Limit => "module too large",
         ErrorKind::Import => "unsatisfied import",
+        ErrorKind::Breakpoint => "invalid breakpoint",
     };
     Problem::cannot_run(anyhow!(err).context(what))
 }
 
-fn build(wasm: &[u8], options: &Options, cache: &CachePlace) -> Result<Program, Problem> {
+/// Compiles a module, or finds it in the cache.
+pub(crate) fn compile(wasm: &[u8], options: &Options, cache: &CachePlace) -> Result<Program, Problem> {
     let Some(cache) = cache.open()? else {
         let module = gate_compiler::compile(wasm, options, &WasiImports).map_err(compile_problem)?;
         return Program::new(module).context("make the program's image").map_err(Problem::gate_failed);
@@ -117,15 +113,4 @@ fn build(wasm: &[u8], options: &Options, cache: &CachePlace) -> Result<Program, 
         Err(LoadError::Compile(err)) => Err(compile_problem(err)),
         Err(err) => Err(Problem::gate_failed(err)),
     }
-}
-
-fn show_progress(subject: &str) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} compiling {msg} ({elapsed})")
-        .unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let progress = ProgressBar::new_spinner().with_style(style).with_message(crate::exit::one_line(subject));
-    progress.enable_steady_tick(Duration::from_millis(100));
-    progress
 }

@@ -4,15 +4,31 @@
 mod cli;
 mod compile;
 mod completions;
+mod coredump;
+mod detour;
+mod drive;
 mod exit;
+mod fork;
+mod host;
+mod inspect;
 mod load;
 mod log;
 mod module;
 mod output;
+mod plan;
+mod progress;
 mod quantity;
+mod replace;
+mod resume;
 mod run;
+mod runtime;
+mod runtime_daemon;
+mod session;
 mod signals;
+mod snapshot;
+mod streams;
 mod values;
+mod writing;
 
 use std::process::ExitCode;
 

@@ -34,6 +34,11 @@ impl Source {
         if bytes.is_empty() {
             return Err(Problem::cannot_run(anyhow!("not a WebAssembly module: it is empty")));
         }
+        if gate_image::is_snapshot(&bytes) {
+            return Err(Problem::cannot_run(anyhow!(
+                "it is a snapshot: `gate resume` lets the program go on"
+            )));
+        }
         match text_form(&bytes) {
             Some(text) => parse_text(text).map_err(Problem::cannot_run),
             None => Ok(bytes),

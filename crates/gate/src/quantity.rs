@@ -1,5 +1,6 @@
-//! Durations and sizes as people write them.
+//! Durations, sizes, offsets and ranges as people write them.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Parses `1.5`, `90s`, `1m 30s`, `200ms`. A number alone is seconds.
@@ -35,6 +36,49 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     if bytes < (1u64 << 53) as f64 { Ok(bytes as u64) } else { Err("too large".into()) }
 }
 
+/// Parses a size that a stack may have.
+pub(crate) fn parse_stack_size(text: &str) -> Result<u64, String> {
+    use gate_image::InstanceOptions as Limits;
+    let size = parse_size(text)?;
+    if (Limits::MIN_STACK_SIZE..=Limits::MAX_STACK_SIZE).contains(&size) {
+        Ok(size)
+    } else {
+        Err(format!("must be between {} and {} bytes", Limits::MIN_STACK_SIZE, Limits::MAX_STACK_SIZE))
+    }
+}
+
+/// Parses `4711` and `0x1267`.
+pub(crate) fn parse_offset(text: &str) -> Result<u32, String> {
+    let offset = parse_address(text)?;
+    u32::try_from(offset).map_err(|_| "too large".into())
+}
+
+/// Parses `START..END` and `START+LENGTH`, in decimal or in hexadecimal.
+pub(crate) fn parse_range(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = if let Some((start, end)) = text.split_once("..") {
+        (parse_address(start)?, parse_address(end)?)
+    } else if let Some((start, length)) = text.split_once('+') {
+        let start = parse_address(start)?;
+        let length = parse_address(length)?;
+        (start, start.checked_add(length).ok_or("too large")?)
+    } else {
+        return Err("must be START..END or START+LENGTH".into());
+    };
+    if start < end { Ok(start..end) } else { Err("is empty".into()) }
+}
+
+fn parse_address(text: &str) -> Result<u64, String> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    // The parser would accept a sign.
+    if !digits.starts_with(|c: char| c.is_digit(radix)) {
+        return Err(format!("{text:?} is not a number"));
+    }
+    u64::from_str_radix(digits, radix).map_err(|_| format!("{text:?} is not a number, or too large"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +101,20 @@ mod tests {
         assert_eq!(parse_size("1.5G"), Ok(3 << 29));
         for bad in ["", "k", "-1", "1x", "1.2.3m", "99999999999999999999", "20000000t", "9999999.5t"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn offsets_and_ranges() {
+        assert_eq!(parse_offset("4711"), Ok(4711));
+        assert_eq!(parse_offset("0xffffffff"), Ok(u32::MAX));
+        for bad in ["", "-1", "+1", "0x", "x", "0x100000000", "1 ", "99999999999999999999"] {
+            assert!(parse_offset(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_range("0x10..0x20"), Ok(16..32));
+        assert_eq!(parse_range("100+0x10"), Ok(100..116));
+        for bad in ["", "5", "5..5", "6..5", "5+0", "..5", "5..", "1..2..3", "0xffffffffffffffff+1"] {
+            assert!(parse_range(bad).is_err(), "{bad}");
         }
     }
 }

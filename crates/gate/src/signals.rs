@@ -13,6 +13,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    pub(crate) const HANGUP: u8 = 1;
+
     pub(crate) fn new() -> Result<Self, Problem> {
         let receive = |kind| signal(kind).context("receive signals").map_err(Problem::gate_failed);
         Ok(Self {
@@ -25,7 +27,7 @@ impl Signals {
     /// Waits for a signal, and returns its number.
     pub(crate) async fn next(&mut self) -> u8 {
         tokio::select! {
-            _ = self.hangup.recv() => 1,
+            _ = self.hangup.recv() => Self::HANGUP,
             _ = self.interrupt.recv() => 2,
             _ = self.terminate.recv() => 15,
         }

@@ -24,12 +24,21 @@ fn help_has_examples_and_exit_codes() {
     for text in options.into_iter().chain(["--no-cache", "--opt", "Examples:", "Exit codes:"]) {
         assert!(ended.stdout().contains(text), "{text:?} is missing");
     }
-    for code in [2, 124, 125, 126, 127, 130, 134, 137, 141] {
+    for code in [2, 75, 124, 125, 126, 127, 130, 134, 137, 141] {
         assert!(ended.stdout().contains(&format!("\n  {code} ")), "{code} is missing");
     }
-    for command in ["compile", "completions"] {
+    for (command, options) in [
+        ("resume", &["--snapshot", "--suspend-after", "--breakpoint", "--max-memory", "--opt", "\n  75 "][..]),
+        ("fork", &["--count", "--output-dir", "--snapshot-dir", "--timeout", "\n  75 "]),
+        ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
+        ("coredump", &["--output", "\n  127 "]),
+        ("compile", &["--listing", "--target"]),
+        ("completions", &["bash"]),
+    ] {
         let ended = finish(&mut gate(&[command, "--help"]), b"").quietly(0);
-        assert!(ended.stdout().contains("Examples:"), "{command}");
+        for text in options.iter().chain(&["Examples:"]) {
+            assert!(ended.stdout().contains(text), "{command}: {text:?} is missing");
+        }
     }
 }
 
@@ -46,7 +55,9 @@ fn version_names_the_code_generator() {
 fn shells_get_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ended = finish(&mut gate(&["completions", shell]), b"").quietly(0);
-        assert!(ended.stdout().contains("max-memory"), "{shell}");
+        for text in ["max-memory", "suspend-after", "coredump"] {
+            assert!(ended.stdout().contains(text), "{shell}: {text}");
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `tools/build-programs` builds both kinds; the programs are described in `programs/README.md`.
 
+mod command;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -54,17 +56,58 @@ programs! {
     panic: "panic" ["panic"];
 }
 
+/// The same programs, stopped and written down every few milliseconds, each time resumed with other text.
+#[test]
+fn stops_make_no_difference() {
+    let long: [(&str, &[&str], Option<&str>); 6] = [
+        ("quickjs", &[], Some("programs/inputs/workload.js")),
+        ("lua", &[], Some("programs/inputs/workload.lua")),
+        ("sqlite", &["2"], Some("programs/inputs/workload.sql")),
+        ("zstd", &["5"], Some("target/programs/data/sample2")),
+        ("regex", &[], Some("target/programs/data/manual.xml")),
+        ("json", &[], None),
+    ];
+    let mut hops = 0;
+    for (program, args, input) in long {
+        let native = Command::new(PROGRAMS.join("native").join(program))
+            .args(args)
+            .stdin(open(input))
+            .output()
+            .expect("run a program");
+        let dir = tempfile::tempdir().unwrap();
+        let snapshot = dir.path().join("state.wasm");
+        let mut first = Command::new(env!("CARGO_BIN_EXE_gate"));
+        first.args(["run", "--suspend-after", "8ms", "--snapshot"]).arg(&snapshot);
+        first.arg(PROGRAMS.join("wasm").join(format!("{program}.wasm"))).args(args);
+        first.env("XDG_CACHE_HOME", &*CACHE);
+        // What has not been read is still in the file.
+        let file = input.map(|name| File::open(resolve(name)).expect("open an input"));
+        let stdin = || file.as_ref().map_or_else(Stdio::null, |file| file.try_clone().unwrap().into());
+        let options: [&[&str]; 2] =
+            [&["--suspend-after", "15ms", "--opt", "none"], &["--suspend-after", "15ms", "--target", "x86-64"]];
+        let chain = command::chain::chain(first, &snapshot, &options, stdin);
+        assert_eq!(Some(chain.code), native.status.code(), "{program}");
+        assert!(chain.stdout == native.stdout, "output of {program} after {} hops", chain.hops);
+        hops += chain.hops;
+    }
+    assert!(hops >= 20, "they were stopped {hops} times only");
+}
+
 /// Exit code of a native program that aborts, as shells tell it, and of a program that traps.
 const ABORTED: i32 = 128 + 6;
 
-fn compare(program: &str, args: &[&str], input: Option<&str>) {
-    let input = || match input {
+fn open(input: Option<&str>) -> Stdio {
+    match input {
         None => Stdio::null(),
         Some(name) => {
             let path = resolve(name);
             File::open(&path).unwrap_or_else(|e| panic!("open {}: {e}", path.display())).into()
         }
-    };
+    }
+}
+
+fn compare(program: &str, args: &[&str], input: Option<&str>) {
+    let input = || open(input);
     let run = |command: &mut Command| -> Output {
         command.env("RUST_BACKTRACE", "0").stdin(input()).output().expect("run a program")
     };

@@ -1,5 +1,6 @@
 //! What of a function's code matters to liveness.
 
+use crate::breakpoints::{breakpoint_offset, is_bulk};
 use wasmparser::{FunctionBody, Operator};
 
 /// What of a function's code matters to liveness. Code that cannot be reached is left out, by the same
@@ -63,12 +64,14 @@ impl From<wasmparser::Error> for Invalid {
 impl Scan {
     /// Scans a function with the given number of parameters, whose code need not be valid.
     ///
-    /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one.
+    /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one,
+    /// `breakpoint` whether there is one at a code offset.
     pub(crate) fn new(
         body: &FunctionBody<'_>,
         params: u32,
         entry_check: bool,
         call_stops: impl Fn(u32) -> bool,
+        breakpoint: impl Fn(u64) -> bool,
     ) -> Result<Self, Invalid> {
         let mut locals = u64::from(params);
         for declaration in body.get_locals_reader()? {
@@ -90,6 +93,9 @@ impl Scan {
             let (op, offset) = reader.read_with_offset()?;
             if scanner.blocks.is_empty() {
                 return Err(Invalid);
+            }
+            if scanner.reachable && breakpoint(offset) {
+                scanner.safepoint(breakpoint_offset(&op, offset));
             }
             scanner.operator(&op, offset, &call_stops)?;
         }
@@ -213,13 +219,8 @@ impl Scanner {
                 self.reachable = false;
             }
             Operator::Call { function_index } if call_stops(function_index) => self.safepoint(offset),
-            Operator::CallIndirect { .. }
-            | Operator::MemoryFill { .. }
-            | Operator::MemoryCopy { .. }
-            | Operator::MemoryInit { .. }
-            | Operator::TableFill { .. }
-            | Operator::TableCopy { .. }
-            | Operator::TableInit { .. } => self.safepoint(offset),
+            Operator::CallIndirect { .. } => self.safepoint(offset),
+            _ if is_bulk(op) => self.safepoint(offset),
             _ => {}
         }
         Ok(())

@@ -17,10 +17,12 @@ pub(super) struct Access {
     pub(super) tables: MemFlagsData,
     /// The function table. Never written.
     pub(super) function_table: MemFlagsData,
-    /// Frames being written down.
+    /// Frames being written down or read.
     pub(super) frames: MemFlagsData,
     /// Arguments of rt functions and entries.
     pub(super) arguments: MemFlagsData,
+    /// Operands that are kept in memory. See [`resume`](super::resume).
+    pub(super) operands: MemFlagsData,
     /// Linear memory 0.
     memory: MemFlagsData,
 }
@@ -40,8 +42,10 @@ impl Access {
         let frames = MemFlagsData::new().with_notrap().with_alias_region(region(4, "frames").alias_region());
         let arguments =
             MemFlagsData::new().with_notrap().with_alias_region(region(5, "arguments").alias_region());
+        let operands =
+            MemFlagsData::new().with_notrap().with_alias_region(region(6, "operands").alias_region());
         let memory = memory_flags(func, 0);
-        Self { context, globals, tables, function_table, frames, arguments, memory }
+        Self { context, globals, tables, function_table, frames, arguments, operands, memory }
     }
 
     /// A linear memory. Accesses beyond its end trap by hitting inaccessible address space.

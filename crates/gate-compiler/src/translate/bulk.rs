@@ -90,11 +90,13 @@ impl Translator<'_, '_> {
         call: impl FnOnce(&mut Self, [Value; 3]) -> Value,
     ) -> Result<(), CompileError> {
         let (dst, src, len) = self.pop3();
+        let operands = self.join(SafepointKind::Instruction, self.offset, vec![dst, src, len])?;
         let again = self.emit.builder.create_block();
         for _ in 0..3 {
             self.emit.builder.append_block_param(again, types::I32);
         }
-        self.emit.ins().jump(again, &[dst, src, len].map(BlockArg::from));
+        let args: Vec<_> = operands.into_iter().map(BlockArg::from).collect();
+        self.emit.ins().jump(again, &args);
         self.emit.builder.switch_to_block(again);
         let &[dst, src, len] = self.emit.builder.block_params(again) else {
             unreachable!("the block has been given three parameters")
@@ -125,7 +127,7 @@ impl Translator<'_, '_> {
         self.emit.switch_to_sealed(done);
         let [dst, src, len] = operands;
         let own = [(dst, ValType::I32), (src, second), (len, ValType::I32)];
-        self.at_safepoint(SafepointKind::Instruction, &own, dump)
+        self.at_safepoint(SafepointKind::Instruction, None, &own, dump)
     }
 
     /// Address and current length of a segment, which is empty if it has been used at instantiation.

@@ -2,7 +2,7 @@
 
 use super::function::Translator;
 use super::signature::ADDRESS;
-use crate::compiled::SafepointKind;
+use crate::compiled::{Callee, SafepointKind};
 use crate::error::CompileError;
 use crate::symbol::Symbol;
 use crate::trap;
@@ -18,7 +18,7 @@ impl<'a> Translator<'a, '_> {
         let reference = self.emit.function_ref(callee, env.module.function_signature(callee), ty);
         let args = self.arguments(ty)?;
         let call = self.emit.ins().call(reference, &args);
-        self.after_call(call, env.graph.reaches_safepoint(callee))
+        self.after_call(call, env.graph.reaches_safepoint(callee).then_some(Callee::Function(callee)))
     }
 
     pub(super) fn call_indirect(&mut self, type_index: u32, table: u32) -> Result<(), CompileError> {
@@ -30,7 +30,7 @@ impl<'a> Translator<'a, '_> {
         let reference = self.emit.signature_ref(signature, ty);
         let args = self.arguments(ty)?;
         let call = self.emit.ins().call_indirect(reference, callee, &args);
-        self.after_call(call, true)
+        self.after_call(call, Some(Callee::Signature(signature)))
     }
 
     /// The address of the function that a table element refers to, after having checked everything.
@@ -72,12 +72,14 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Passes a safepoint if the callee can have stopped, and pushes the results.
-    fn after_call(&mut self, call: Inst, stops: bool) -> Result<(), CompileError> {
-        if stops {
+    fn after_call(&mut self, call: Inst, stops: Option<Callee>) -> Result<(), CompileError> {
+        let mut results = self.emit.builder.inst_results(call).to_vec();
+        if stops.is_some() {
+            results = self.join(SafepointKind::Call, self.offset, results)?;
             let dump = self.emit.check_unwinding();
-            self.at_safepoint(SafepointKind::Call, &[], dump)?;
+            self.at_safepoint(SafepointKind::Call, stops, &[], dump)?;
         }
-        self.stack.extend(self.emit.builder.inst_results(call));
+        self.stack.extend(results);
         Ok(())
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct ControlBlock {
     results: usize,
     /// Number of operands below the parameters.
     height: usize,
+    /// Code offset of the instruction that opened it.
+    opened: u64,
 }
 
 enum Kind {
@@ -45,16 +47,24 @@ impl<'a> Translator<'a, '_> {
             params: 0,
             results,
             height: 0,
+            opened: self.offset,
         });
     }
 
     /// Translates a control instruction, and returns whether it is one.
     pub(super) fn control(&mut self, op: &Operator<'_>) -> Result<bool, CompileError> {
         match *op {
-            Operator::Block { blockty } => self.open(blockty, |_, _, _| Kind::Block)?,
-            Operator::Loop { blockty } => self.open_loop(blockty)?,
+            Operator::Block { blockty } => {
+                self.keep_operands(blockty)?;
+                self.open(blockty, |_, _, _| Ok(Kind::Block))?;
+            }
+            Operator::Loop { blockty } => {
+                self.keep_operands(blockty)?;
+                self.open_loop(blockty)?;
+            }
             Operator::If { blockty } => {
                 let condition = self.pop();
+                self.keep_operands(blockty)?;
                 let alternative = self.emit.builder.create_block();
                 let consequent = self.emit.builder.create_block();
                 self.emit.ins().brif(condition, consequent, &[], alternative, &[]);
@@ -62,7 +72,7 @@ impl<'a> Translator<'a, '_> {
                 self.emit.builder.seal_block(alternative);
                 self.open(blockty, |translator, params, _| {
                     let params = translator.stack[translator.stack.len() - params..].to_vec();
-                    Kind::If { alternative, params }
+                    Ok(Kind::If { alternative, params })
                 })?;
             }
             Operator::Else => self.alternative(),
@@ -105,15 +115,15 @@ impl<'a> Translator<'a, '_> {
     fn open(
         &mut self,
         ty: BlockType,
-        kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Kind,
+        kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Result<Kind, CompileError>,
     ) -> Result<(), CompileError> {
         let (params, results) = self.block_type(ty);
         self.charge(params.len() + results.len())?;
-        let kind = kind(self, params.len(), params);
+        let kind = kind(self, params.len(), params)?;
         let end = self.block_with_params(results);
         let height = self.stack.len() - params.len();
-        let (params, results) = (params.len(), results.len());
-        self.blocks.push(ControlBlock { kind, end, end_reachable: false, params, results, height });
+        let (params, results, opened) = (params.len(), results.len(), self.offset);
+        self.blocks.push(ControlBlock { kind, end, end_reachable: false, params, results, height, opened });
         Ok(())
     }
 
@@ -124,13 +134,16 @@ impl<'a> Translator<'a, '_> {
             let height = translator.stack.len() - params;
             let args = block_args(&translator.stack[height..]);
             translator.emit.ins().jump(header, &args);
+            if translator.enters(SafepointKind::Loop, translator.offset) {
+                translator.enter(header)?;
+            }
             translator.emit.builder.switch_to_block(header);
             translator.stack.truncate(height);
             translator.stack.extend(translator.emit.builder.block_params(header));
-            Kind::Loop { header }
+            Ok(Kind::Loop { header })
         })?;
         let dump = self.emit.check_loop();
-        self.at_safepoint(SafepointKind::Loop, &[], dump)
+        self.at_safepoint(SafepointKind::Loop, None, &[], dump)
     }
 
     fn alternative(&mut self) {
@@ -163,12 +176,15 @@ impl<'a> Translator<'a, '_> {
         self.reachable = end_reachable;
         if end_reachable {
             self.emit.switch_to_sealed(block.end);
+            self.take_back_operands(block.opened, true);
             self.stack.extend(self.emit.builder.block_params(block.end));
             if self.blocks.is_empty() {
                 let results = std::mem::take(&mut self.stack);
                 self.emit.ins().return_(&results);
                 self.reachable = false;
             }
+        } else {
+            self.take_back_operands(block.opened, false);
         }
     }
 
@@ -226,7 +242,7 @@ impl<'a> Translator<'a, '_> {
         block
     }
 
-    fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
+    pub(super) fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
         match ty {
             BlockType::Empty => (&[], &[]),
             BlockType::Type(ty) => (&[], single(crate::module::value_type(ty))),

@@ -3,33 +3,34 @@
 use super::Env;
 use super::control::ControlBlock;
 use super::emit::Emitter;
-use super::safepoint::Slot;
-use super::signature::{ADDRESS, value_type, wasm_signature};
+use super::resume::Resume;
+use super::signature::{ADDRESS, resume_signature, wasm_signature};
 use super::variable::Locals;
 use super::{numeric, simd};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
-use crate::module;
 use crate::trap;
-use crate::value::{FuncType, ValType};
+use crate::value::FuncType;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use gate_wire::context_offset;
 use gate_wire::trap::TrapId;
-use std::ops::Range;
 use wasmparser::{
     FuncToValidate, FuncValidator, FuncValidatorAllocations, Operator, OperatorsReader, ValidatorResources,
 };
 
-/// Whether a function's frame may be larger than what the stack reserves for functions without a check of its size.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FrameGuard {
-    /// It is small, or not known yet.
-    None,
-    /// It is large: before anything is stored to it, it is checked to be within the stack.
-    Prologue,
+/// How a function body is entered.
+#[derive(Clone, Copy)]
+pub(crate) enum Entrance<'a> {
+    /// At its start. The frame is not larger than what the stack reserves for functions without a check of its size, or
+    /// that is not known yet.
+    Start,
+    /// At its start. The frame is large: before anything is stored to it, it is checked to be within the stack.
+    StartLarge,
+    /// At a safepoint, with a frame to be loaded. The stack frame is checked as well.
+    Safepoint(&'a Safepoint),
 }
 
 /// Sum of the numbers of values that are passed to calls and blocks in a function.
@@ -43,10 +44,10 @@ const MAX_BLOCKS: usize = 500_000;
 const MAX_FRAME_VALUES: usize = MAX_LIVE_LOCALS;
 
 /// Translates and validates a function of the module, and returns its safepoints.
-pub(crate) fn translate(
-    env: &Env<'_>,
+pub(crate) fn translate<'a>(
+    env: &'a Env<'a>,
     function: u32,
-    guard: FrameGuard,
+    entrance: Entrance<'a>,
     func: &mut Function,
     frontend: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
@@ -65,7 +66,8 @@ pub(crate) fn translate(
     let entry_check = env.graph.needs_entry_check(function);
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
-        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops) {
+        let breakpoint = |offset| env.breakpoints.contains(offset);
+        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint) {
             Ok(scan) => {
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
@@ -79,8 +81,11 @@ pub(crate) fn translate(
         Liveness::default()
     };
 
-    func.signature = wasm_signature(ty);
-    if guard == FrameGuard::Prologue {
+    func.signature = match entrance {
+        Entrance::Start | Entrance::StartLarge => wasm_signature(ty),
+        Entrance::Safepoint(_) => resume_signature(&ty.results),
+    };
+    if !matches!(entrance, Entrance::Start) {
         let flags = func.dfg.mem_flags.insert_unchecked(MemFlagsData::trusted());
         let base = func.create_global_value(GlobalValueData::VMContext);
         let offset = context_offset!(stack_low).into();
@@ -91,11 +96,24 @@ pub(crate) fn translate(
     let mut reader = body.body.get_binary_reader();
     validator.read_locals(&mut reader)?;
     let builder = FunctionBuilder::new(func, frontend);
-    let (emitter, params) = Emitter::new(builder, function);
+    let (mut emit, params) = Emitter::new(builder, function);
+    let resume = match entrance {
+        Entrance::Start | Entrance::StartLarge => None,
+        Entrance::Safepoint(point) => {
+            let load = emit.builder.create_block();
+            emit.ins().jump(load, &[]);
+            emit.builder.seal_block(load);
+            Some(Resume::new(point, &body.body, load)?)
+        }
+    };
+    // A body has some blocks more when it is entered at a safepoint. What could be compiled can be resumed.
+    let slack = if resume.is_some() { 2 } else { 1 };
     let mut translator = Translator {
         env,
         ty,
-        emit: emitter,
+        emit,
+        resume,
+        slack,
         validator,
         stack: Vec::new(),
         blocks: Vec::new(),
@@ -104,12 +122,14 @@ pub(crate) fn translate(
         locals: Locals::default(),
         liveness,
         safepoints: Vec::new(),
-        frame_values: MAX_FRAME_VALUES,
-        branch_values: MAX_BRANCH_VALUES,
+        frame_values: MAX_FRAME_VALUES * slack,
+        branch_values: MAX_BRANCH_VALUES * slack,
         offset: body.body.range().start,
     };
-    translator.declare_locals(&params)?;
-    translator.body(OperatorsReader::new(reader), entry_check)?;
+    translator.declare_locals()?;
+    translator.start(&params, entry_check)?;
+    translator.body(OperatorsReader::new(reader))?;
+    translator.check_entered()?;
     let Translator { mut emit, validator, safepoints, .. } = translator;
     emit.finish_dumps(&ty.results);
     emit.builder.finalize(config);
@@ -122,6 +142,10 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) env: &'a Env<'a>,
     pub(super) ty: &'a FuncType,
     pub(super) emit: Emitter<'f>,
+    /// If the body is entered at a safepoint.
+    pub(super) resume: Option<Resume<'a>>,
+    /// Factor by which limits are higher than those of ordinary bodies.
+    pub(super) slack: usize,
     pub(super) validator: FuncValidator<ValidatorResources>,
     /// Operands. Not kept up to date while control cannot get here.
     pub(super) stack: Vec<Value>,
@@ -131,10 +155,10 @@ pub(super) struct Translator<'a, 'f> {
     /// Number of open blocks that began where control cannot get.
     pub(super) dead_blocks: u32,
     pub(super) locals: Locals,
-    liveness: Liveness,
-    safepoints: Vec<Safepoint>,
+    pub(super) liveness: Liveness,
+    pub(super) safepoints: Vec<Safepoint>,
     /// How many more values may be written down at safepoints.
-    frame_values: usize,
+    pub(super) frame_values: usize,
     /// How many more values may be passed to calls and blocks.
     branch_values: usize,
     /// Offset of the instruction.
@@ -142,21 +166,45 @@ pub(super) struct Translator<'a, 'f> {
 }
 
 impl Translator<'_, '_> {
-    fn body(&mut self, mut reader: OperatorsReader<'_>, entry_check: bool) -> Result<(), CompileError> {
+    /// Gets to the start of the body's code.
+    fn start(&mut self, params: &[Value], entry_check: bool) -> Result<(), CompileError> {
         self.emit.builder.set_srcloc(SourceLoc::new(self.offset as u32));
-        if entry_check {
-            let dump = self.emit.check_entry();
-            self.at_safepoint(SafepointKind::Entry, &[], dump)?;
+        if self.resume.is_none() {
+            self.define_locals((0..).zip(params.iter().copied()));
+            if entry_check {
+                let dump = self.emit.check_entry();
+                self.at_safepoint(SafepointKind::Entry, None, &[], dump)?;
+            }
+            return Ok(());
         }
+        if entry_check {
+            self.liveness.next(self.offset);
+        }
+        let start = self.emit.builder.create_block();
+        if self.enters(SafepointKind::Entry, self.offset) {
+            self.enter(start)?;
+            self.emit.switch_to_sealed(start);
+        } else {
+            // Nothing leads here.
+            self.emit.switch_to_sealed(start);
+            self.define_locals([]);
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, mut reader: OperatorsReader<'_>) -> Result<(), CompileError> {
         self.open_body();
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
-            self.validator.op(offset, &op)?;
             self.offset = offset;
             self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
+            if self.reachable && self.env.breakpoints.contains(offset) {
+                self.breakpoint(&op)?;
+            }
+            self.validator.op(offset, &op)?;
             if self.reachable {
                 self.operator(&op)?;
-                if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS {
+                if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS * self.slack {
                     return Err(too_complex(self.emit.function, offset));
                 }
             } else {
@@ -242,47 +290,6 @@ impl Translator<'_, '_> {
         (x, y, z)
     }
 
-    /// Writes down the frame in the cold block `dump`, and records the safepoint. Operands are those on the stack, and
-    /// then `own`. Control is afterwards where it was before.
-    ///
-    /// To be called when the instruction has been validated and has popped its own operands; once for each safepoint
-    /// that the scan for liveness finds, in the same order.
-    pub(super) fn at_safepoint(
-        &mut self,
-        kind: SafepointKind,
-        own: &[Slot],
-        dump: cranelift_codegen::ir::Block,
-    ) -> Result<(), CompileError> {
-        let live = self.liveness.next(self.offset).ok_or_else(|| {
-            CompileError::internal(format!(
-                "function {}: safepoint at {:#x} was not expected",
-                self.emit.function, self.offset
-            ))
-        })?;
-        self.frame_values = self
-            .frame_values
-            .checked_sub(live.len() + self.stack.len() + own.len())
-            .ok_or_else(|| too_complex(self.emit.function, self.offset))?;
-
-        let hot = self.emit.builder.current_block().expect("control is somewhere");
-        self.emit.builder.switch_to_block(dump);
-        let locals = self.live_locals(kind, live)?;
-        let mut operands = self.typed_stack()?;
-        operands.extend(own);
-        let values: Vec<_> = locals.iter().map(|&(_, slot)| slot).collect();
-        self.emit.dump(self.offset, &values, &operands);
-        self.emit.builder.switch_to_block(hot);
-
-        self.safepoints.push(Safepoint {
-            function: self.emit.function,
-            code_offset: self.offset as u32,
-            kind,
-            locals: locals.iter().map(|&(local, (_, ty))| (local, ty)).collect(),
-            operands: operands.iter().map(|&(_, ty)| ty).collect(),
-        });
-        Ok(())
-    }
-
     /// Takes note that some values are passed to a call or a block.
     pub(super) fn charge(&mut self, values: usize) -> Result<(), CompileError> {
         self.branch_values = self
@@ -290,44 +297,6 @@ impl Translator<'_, '_> {
             .checked_sub(values)
             .ok_or_else(|| too_complex(self.emit.function, self.offset))?;
         Ok(())
-    }
-
-    fn live_locals(
-        &mut self,
-        kind: SafepointKind,
-        live: Range<usize>,
-    ) -> Result<Vec<(u32, Slot)>, CompileError> {
-        let params = self.ty.params.len() as u32;
-        let mut slots = Vec::with_capacity(live.len());
-        for index in live {
-            let local = self.liveness.locals(index..index + 1)[0];
-            // At the entry, other locals are zero.
-            if kind != SafepointKind::Entry || local < params {
-                let value = self.local(local)?;
-                slots.push((local, (value, self.locals.ty(local))));
-            }
-        }
-        Ok(slots)
-    }
-
-    /// The operands with their types.
-    fn typed_stack(&self) -> Result<Vec<Slot>, CompileError> {
-        let height = self.validator.operand_stack_height() as usize;
-        let ty = |index: usize| -> Option<ValType> {
-            let depth = height.checked_sub(1 + index)?;
-            module::operand_type(self.validator.get_operand_type(depth)??)
-        };
-        let slots = self.stack.iter().enumerate().map(|(index, &value)| {
-            let ty = ty(index).filter(|&ty| value_type(ty) == self.emit.builder.func.dfg.value_type(value));
-            ty.map(|ty| (value, ty)).ok_or_else(|| {
-                let function = self.emit.function;
-                CompileError::internal(format!(
-                    "function {function}: operand of unknown type at {:#x}",
-                    self.offset
-                ))
-            })
-        });
-        slots.collect()
     }
 }
 

@@ -56,6 +56,14 @@ impl Emitter<'_> {
         dump
     }
 
+    /// Stops the program. Control goes on when it does.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn stop_at_breakpoint(&mut self) -> Block {
+        self.call_rt(RtFunction::Breakpoint, &[]);
+        self.check_unwinding()
+    }
+
     /// Tests after a call whether the callee has written down its frame. Control goes on where it has not.
     ///
     /// Returns the cold block in which the frame is to be written down.

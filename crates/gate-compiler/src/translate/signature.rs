@@ -28,6 +28,11 @@ pub(super) fn wasm_signature(ty: &FuncType) -> Signature {
     signature
 }
 
+/// The signature of a function body that goes on with a frame, given the results of the function.
+pub(super) fn resume_signature(results: &[ValType]) -> Signature {
+    wasm_signature(&FuncType { params: Vec::new(), results: results.to_vec() })
+}
+
 /// The signature of a trampoline.
 pub(super) fn trampoline_signature() -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);

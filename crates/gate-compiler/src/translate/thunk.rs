@@ -2,7 +2,7 @@
 
 use super::Env;
 use super::emit::Emitter;
-use super::signature::wasm_signature;
+use super::signature::{resume_signature, wasm_signature};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::value::ValType;
 use cranelift_codegen::ir::{Function, InstBuilder, MemFlagsData, Value, types};
@@ -11,29 +11,38 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use gate_wire::context::{CallState, RtFunction};
 use gate_wire::context_offset;
 
+/// How the body of an imported function is entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ThunkEntrance {
+    /// With arguments.
+    Start,
+    /// With a frame to be loaded. The call record has been filled in, and maybe the call has even been made.
+    Safepoint,
+}
+
 /// Makes the body of an imported function, and returns its safepoint.
 ///
 /// It fills in the call record and calls rt until the call has been made. The program can stop in between.
 pub(crate) fn translate(
     env: &Env<'_>,
     function: u32,
+    entrance: ThunkEntrance,
     func: &mut Function,
     frontend: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
 ) -> Safepoint {
     let ty = env.module.function_type(function);
-    func.signature = wasm_signature(ty);
-    let (mut emit, params) = Emitter::new(FunctionBuilder::new(func, frontend), function);
-
-    let host_function = env.module.imports[function as usize];
-    let host_function = emit.ins().iconst(types::I32, i64::from(host_function));
-    emit.store_context(host_function, context_offset!(call.func));
-    for (index, (&value, &ty)) in params.iter().zip(&ty.params).enumerate() {
-        let value = to_record(&mut emit, ty, value);
-        emit.store_context(value, context_offset!(call.args) + 8 * index as i32);
+    func.signature = match entrance {
+        ThunkEntrance::Start => wasm_signature(ty),
+        ThunkEntrance::Safepoint => resume_signature(&ty.results),
+    };
+    let (mut emit, mut params) = Emitter::new(FunctionBuilder::new(func, frontend), function);
+    match entrance {
+        ThunkEntrance::Start => {
+            request(&mut emit, env.module.imports[function as usize], &ty.params, &params)
+        }
+        ThunkEntrance::Safepoint => params = emit.load_frame(ty.params.iter().copied()).0,
     }
-    let unsent = emit.ins().iconst(types::I32, CallState::Unsent as i64);
-    emit.store_context(unsent, context_offset!(call.state));
 
     let again = emit.builder.create_block();
     emit.ins().jump(again, &[]);
@@ -57,7 +66,26 @@ pub(crate) fn translate(
     emit.builder.finalize(config);
 
     let locals = ty.params.iter().enumerate().map(|(index, &ty)| (index as u32, ty)).collect();
-    Safepoint { function, code_offset: 0, kind: SafepointKind::Entry, locals, operands: Vec::new() }
+    Safepoint {
+        function,
+        code_offset: 0,
+        kind: SafepointKind::Entry,
+        callee: None,
+        locals,
+        operands: Vec::new(),
+    }
+}
+
+/// Fills in the call record.
+fn request(emit: &mut Emitter<'_>, host_function: u32, types: &[ValType], params: &[Value]) {
+    let host_function = emit.ins().iconst(types::I32, i64::from(host_function));
+    emit.store_context(host_function, context_offset!(call.func));
+    for (index, (&value, &ty)) in params.iter().zip(types).enumerate() {
+        let value = to_record(emit, ty, value);
+        emit.store_context(value, context_offset!(call.args) + 8 * index as i32);
+    }
+    let unsent = emit.ins().iconst(types::I32, CallState::Unsent as i64);
+    emit.store_context(unsent, context_offset!(call.state));
 }
 
 /// A value as the 64 bits that a call record has.

@@ -34,10 +34,9 @@ impl Locals {
 }
 
 impl Translator<'_, '_> {
-    /// Declares all locals, which the validator knows. Parameters have the given values.
-    pub(super) fn declare_locals(&mut self, params: &[Value]) -> Result<(), CompileError> {
-        self.locals.entries = MAX_ENTRIES;
-        let mut zero: Option<(ValType, Value)> = None;
+    /// Declares all locals, which the validator knows.
+    pub(super) fn declare_locals(&mut self) -> Result<(), CompileError> {
+        self.locals.entries = MAX_ENTRIES * self.slack;
         for index in 0..self.validator.len_locals() {
             let ty = self.validator.get_local_type(index).and_then(module::value_type).ok_or_else(|| {
                 let message = format!("function {}: unsupported type of local {index}", self.emit.function);
@@ -45,8 +44,18 @@ impl Translator<'_, '_> {
             })?;
             let variable = self.emit.builder.declare_var(value_type(ty));
             self.locals.locals.push(Local { variable, ty, blocks: 0 });
-            let value = match params.get(index as usize) {
-                Some(&param) => param,
+        }
+        Ok(())
+    }
+
+    /// Gives all locals their first values: those which are given with their indices, ascending, and zeros.
+    pub(super) fn define_locals(&mut self, values: impl IntoIterator<Item = (u32, Value)>) {
+        let mut values = values.into_iter().peekable();
+        let mut zero: Option<(ValType, Value)> = None;
+        for index in 0..self.locals.locals.len() {
+            let Local { variable, ty, .. } = self.locals.locals[index];
+            let value = match values.next_if(|&(local, _)| local as usize == index) {
+                Some((_, value)) => value,
                 None => match zero {
                     Some((of, value)) if of == ty => value,
                     _ => zero.insert((ty, self.emit.constant(ty, 0))).1,
@@ -54,7 +63,11 @@ impl Translator<'_, '_> {
             };
             self.emit.builder.def_var(variable, value);
         }
-        Ok(())
+    }
+
+    /// The type of a local, if there is such a local.
+    pub(super) fn local_type(&self, local: u32) -> Option<ValType> {
+        self.locals.locals.get(local as usize).map(|local| local.ty)
     }
 
     pub(super) fn local(&mut self, local: u32) -> Result<Value, CompileError> {

@@ -4,7 +4,7 @@ use gate_compiler::{FuncType, ImportProblem, ImportResolver, Options, Value};
 use gate_image::{GuestMemory, Instance, InstanceOptions, Program};
 use gate_runtime::{
     Config, Executor, HostFault, HostFunctions, NoHostFunctions, Outcome, Process, ProcessError,
-    ProcessPolicy,
+    ProcessPolicy, Start,
 };
 use gate_wire::call::{CallReply, CallRequest};
 use std::future::Future;
@@ -30,9 +30,17 @@ impl ImportResolver for TestImports {
 }
 
 /// Counts its calls.
-#[derive(Default)]
 pub(crate) struct TestHost {
     pub(crate) calls: usize,
+    /// Whether [`STUCK`] is.
+    pub(crate) stuck: bool,
+    pub(crate) starts: Vec<Start>,
+}
+
+impl Default for TestHost {
+    fn default() -> Self {
+        Self { calls: 0, stuck: true, starts: Vec::new() }
+    }
 }
 
 impl HostFunctions for TestHost {
@@ -44,6 +52,7 @@ impl HostFunctions for TestHost {
         self.calls += 1;
         let [a, b, ..] = request.args;
         let func = request.func;
+        let stuck = self.stuck;
         async move {
             match func {
                 ADD => Ok(CallReply::Return((a as u32).wrapping_add(b as u32).into())),
@@ -54,11 +63,16 @@ impl HostFunctions for TestHost {
                     memory.write(a, &text).map_err(HostFault::new)?;
                     Ok(CallReply::Return(0))
                 }
-                STUCK => std::future::pending().await,
+                STUCK if stuck => std::future::pending().await,
+                STUCK => Ok(CallReply::Return(0)),
                 BROKEN => Err(HostFault::new("it is broken")),
                 _ => Ok(CallReply::Trap(gate_runtime::TrapId::AbiViolation as u32)),
             }
         }
+    }
+
+    fn begin(&mut self, start: &Start) {
+        self.starts.push(*start);
     }
 }
 

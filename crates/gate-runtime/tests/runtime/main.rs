@@ -1,10 +1,14 @@
 //! Programs in real processes, through the public face of the crate.
 
 mod ends;
+mod exactly_once;
 mod hostile;
 mod kill;
 mod limits;
 mod machine;
+mod moves;
 mod programs;
+mod stops;
+mod suspend;
 mod text;
 mod unprivileged;

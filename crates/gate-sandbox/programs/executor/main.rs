@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod arch;
 mod requests;
 mod setup;
 mod spawn;
@@ -22,17 +23,7 @@ const LOADER_FD: i32 = 2;
 const CONTROL_FD: i32 = 3;
 const POLL_FD: i32 = 4;
 
-core::arch::global_asm!(
-    ".section .text.start, \"ax\"",
-    ".globl _start",
-    "_start:",
-    "xor ebp, ebp",
-    "and rsp, -16",
-    "call {main}",
-    "ud2",
-    main = sym main,
-);
-
+/// Called with an aligned stack.
 extern "C" fn main() -> ! {
     match setup::run() {
         Ok(table) => requests::Executor::new(table).run(),

@@ -77,6 +77,7 @@ impl Executor {
             Some(_) if !message.fds().is_empty() => Err(Errno(errno::EBADMSG)),
             Some(Request { op: Op::Kill, id }) => self.signal(id, signal::SIGKILL),
             Some(Request { op: Op::Suspend, id }) => self.signal(id, signal::SIGUSR1),
+            Some(Request { op: Op::CpuTime, id }) => self.cpu_time(id),
             None => Err(Errno(errno::EBADMSG)),
         };
         // A program process has its own by now.
@@ -95,13 +96,13 @@ impl Executor {
             [CALL_FD, cgroup] => Some(*cgroup),
             _ => return Err(Errno(errno::EBADMSG)),
         };
-        let pidfd = spawn(cgroup)?;
+        let (pidfd, pid) = spawn(cgroup)?;
         if let Err(error) = fd::add_to_poll(POLL_FD, pidfd, EPOLLIN, u64::from(id)) {
             // Its death would never be noticed.
             abandon(pidfd);
             return Err(error);
         }
-        self.table.insert(id, pidfd);
+        self.table.insert(id, pidfd, pid);
         Ok(())
     }
 
@@ -111,6 +112,16 @@ impl Executor {
             Some(pidfd) => process::send_signal(pidfd, signal).or(Ok(())),
             None => Ok(()),
         }
+    }
+
+    fn cpu_time(&mut self, id: u32) -> Result<()> {
+        // It may be dead and not reaped: then its death is the answer.
+        if let Some(pid) = self.table.pid(id)?
+            && let Ok(cpu_time) = process::cpu_time(pid)
+        {
+            self.pending = Some(Report::CpuTime { id, cpu_time });
+        }
+        Ok(())
     }
 
     fn death_event(&mut self, id: u32) {

@@ -3,10 +3,10 @@
 use crate::table::Table;
 use crate::{CONTROL_FD, LOADER_FD, POLL_FD, RT_FD};
 use core::ffi::CStr;
-use gate_wire::control::{Setup, SetupStep};
+use gate_wire::control::{SETUP_NO_NAMESPACES, Setup, SetupStep};
+use sys::arch::syscall;
 use sys::number::{errno, nr, rlimit, signal};
 use sys::process::{self, pr};
-use sys::raw::syscall;
 use sys::{Errno, Result, fd};
 
 /// Descriptors as the host gives them.
@@ -32,12 +32,15 @@ pub(crate) fn run() -> core::result::Result<&'static mut Table, Failure> {
     raise_oom_score().map_err(early(SetupStep::SetOomScore))?;
     arrange_descriptors().map_err(early(SetupStep::OpenPoll))?;
     set_ids(&setup).map_err(late(SetupStep::SetIds))?;
-    mount_root().map_err(late(SetupStep::MountRoot))?;
-    pivot_root().map_err(late(SetupStep::PivotRoot))?;
-    set_names().map_err(late(SetupStep::SetHostName))?;
+    let namespaces = setup.flags & SETUP_NO_NAMESPACES == 0;
+    if namespaces {
+        mount_root().map_err(late(SetupStep::MountRoot))?;
+        pivot_root().map_err(late(SetupStep::PivotRoot))?;
+        set_names().map_err(late(SetupStep::SetHostName))?;
+    }
     set_attributes().map_err(late(SetupStep::SetProcessAttributes))?;
     set_limits().map_err(late(SetupStep::SetLimits))?;
-    drop_capabilities().map_err(late(SetupStep::DropCapabilities))?;
+    drop_capabilities(namespaces).map_err(late(SetupStep::DropCapabilities))?;
     Table::create().map_err(late(SetupStep::OpenPoll))
 }
 
@@ -177,12 +180,13 @@ fn set_names() -> Result<()> {
     Ok(())
 }
 
-/// What program processes inherit: default handling of all signals, and the suspension signal blocked until rt is
-/// ready for it.
+/// What program processes inherit: addresses that are chosen at random, default handling of all signals, and the
+/// suspension signal blocked until rt is ready for it.
 ///
 /// There is no parent-death signal: when the host dies, the control socket is closed and the executor exits; and
 /// as it is process 1, the kernel kills whatever else is in the container.
 fn set_attributes() -> Result<()> {
+    process::reset_personality()?;
     process::reset_signal_actions()?;
     process::set_signal_mask(process::signal_bit(signal::SIGUSR1))?;
     process::set_name(c"gate-executor")?;
@@ -211,7 +215,9 @@ fn set_limits() -> Result<()> {
     process::raise_limit(rlimit::NOFILE)
 }
 
-fn drop_capabilities() -> Result<()> {
+/// Gives up all capabilities, and the ways to get any. Without a user namespace of its own, an ordinary user's process
+/// has none to begin with, and is not allowed to close all of the ways; the last one, which it may, closes them too.
+fn drop_capabilities(namespaces: bool) -> Result<()> {
     const VERSION_3: u32 = 0x2008_0522;
     /// Each of: root has no privileges, changing ids changes no capabilities, none are kept, none become ambient;
     /// and the locks of these.
@@ -222,10 +228,14 @@ fn drop_capabilities() -> Result<()> {
         match process::prctl(pr::CAPBSET_DROP, capability) {
             // The kernel knows fewer.
             Err(Errno(errno::EINVAL)) if capability > 0 => break,
+            Err(Errno(errno::EPERM)) if !namespaces => break,
             result => result?,
         }
     }
-    process::prctl(pr::SET_SECUREBITS, SECUREBITS)?;
+    match process::prctl(pr::SET_SECUREBITS, SECUREBITS) {
+        Err(Errno(errno::EPERM)) if !namespaces => {}
+        result => result?,
+    }
     let (header, none) = ([VERSION_3, 0], [0u32; 6]);
     // SAFETY: the kernel reads the two structures.
     unsafe {

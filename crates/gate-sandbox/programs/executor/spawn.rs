@@ -1,11 +1,10 @@
 //! Making a program process.
 
-use crate::LOADER_FD;
-use core::arch::asm;
+use crate::{LOADER_FD, arch};
 use core::ffi::CStr;
+use sys::arch::syscall;
 use sys::number::{nr, signal};
 use sys::process::{self, exit};
-use sys::raw::syscall;
 use sys::{Errno, Result, fd};
 
 const CLONE_VM: u64 = 0x100;
@@ -14,9 +13,10 @@ const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_VFORK: u64 = 0x4000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// Arguments of `clone3`, as the kernel takes them.
 #[derive(Default)]
 #[repr(C)]
-struct CloneArgs {
+pub(crate) struct CloneArgs {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -31,11 +31,11 @@ struct CloneArgs {
 }
 
 /// Starts the loader in a new process, whose descriptors are the call socket (which is number 0 here, too) and
-/// rt's image. Gives its pidfd.
+/// rt's image. Gives its pidfd and its process id.
 ///
 /// The new process borrows this one's memory and descriptor table, and this one stands still, until the loader is
 /// executed. So neither is copied: with thousands of processes, the table is long.
-pub(crate) fn spawn(cgroup: Option<i32>) -> Result<i32> {
+pub(crate) fn spawn(cgroup: Option<i32>) -> Result<(i32, u32)> {
     let mut pidfd: i32 = -1;
     let mut flags = CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_PIDFD;
     if cgroup.is_some() {
@@ -49,39 +49,16 @@ pub(crate) fn spawn(cgroup: Option<i32>) -> Result<i32> {
         ..CloneArgs::default()
     };
     let mut exec_errno: u32 = 0;
-    let ret: isize;
-    // SAFETY: the new process runs on this stack, but only below the current stack pointer, where nothing is
-    // kept as the compiler knows of the call; and it never leaves `child`. Whatever it writes to memory
-    // is declared by the absence of `nomem`.
-    unsafe {
-        asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "mov rdi, r12",
-            "call {child}",
-            "ud2",
-            "2:",
-            child = sym child,
-            inlateout("rax") nr::CLONE3 => ret,
-            in("rdi") &raw const args,
-            in("rsi") size_of::<CloneArgs>(),
-            // One that the system call keeps: it overwrites some of those that are merely declared as clobbered, and an
-            // input without a name may be in any of them.
-            in("r12") &raw mut exec_errno,
-            clobber_abi("C"),
-        );
-    }
-    if ret < 0 {
-        return Err(Errno(ret.unsigned_abs() as u32));
-    }
+    // SAFETY: the new process has no stack of its own, but makes system calls only, and never leaves `child`, which
+    // may write to the number.
+    let pid = unsafe { arch::clone_and_run(&args, child, &raw mut exec_errno) }?;
     if exec_errno != 0 {
         // It has let go of this memory, but may not quite have ended.
         process::wait(pidfd);
         fd::close(pidfd);
         return Err(Errno(exec_errno));
     }
-    Ok(pidfd)
+    Ok((pidfd, pid))
 }
 
 /// What the new process does. Leaves the error number where the parent finds it.

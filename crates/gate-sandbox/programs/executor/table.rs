@@ -24,6 +24,7 @@ struct Slot {
     pidfd: i32,
     /// Id of the next unreported death, or [`NONE`].
     next: u32,
+    /// How the process ended; while it is alive, its process id.
     status: u32,
     cpu_time: u64,
 }
@@ -45,9 +46,10 @@ impl Table {
     }
 
     /// Puts a process into a slot that [`Table::check_free`] has found free.
-    pub(crate) fn insert(&mut self, id: u32, pidfd: i32) {
+    pub(crate) fn insert(&mut self, id: u32, pidfd: i32, pid: u32) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
             slot.pidfd = pidfd;
+            slot.status = pid;
         }
     }
 
@@ -104,5 +106,11 @@ impl Table {
     pub(crate) fn pidfd(&self, id: u32) -> Result<Option<i32>> {
         let slot = self.slots.get(id as usize).ok_or(Errno(errno::EINVAL))?;
         Ok((slot.pidfd > 0).then_some(slot.pidfd))
+    }
+
+    /// Process id of the process with this id, if there is one.
+    pub(crate) fn pid(&self, id: u32) -> Result<Option<u32>> {
+        let slot = self.slots.get(id as usize).ok_or(Errno(errno::EINVAL))?;
+        Ok((slot.pidfd > 0).then_some(slot.status))
     }
 }

@@ -6,27 +6,21 @@
 #![no_std]
 #![no_main]
 
+mod arch;
 mod limits;
 mod map;
+mod memories;
 mod request;
 
+use gate_wire::cow::STATE_FD;
 use gate_wire::load::{CALL_FD, FLAG_THAW, LoadFailure, NO_ENTRY};
+use request::Request;
 use sys::{fd, process};
-
-core::arch::global_asm!(
-    ".section .text.start, \"ax\"",
-    ".globl _start",
-    "_start:",
-    "xor ebp, ebp",
-    "and rsp, -16",
-    "call {main}",
-    "ud2",
-    main = sym main,
-);
 
 /// What ends the loader.
 pub(crate) type Result<T> = core::result::Result<T, LoadFailure>;
 
+/// Called with an aligned stack.
 extern "C" fn main() -> ! {
     let failure = match load() {
         Ok(never) => match never {},
@@ -39,23 +33,29 @@ fn load() -> Result<core::convert::Infallible> {
     limits::set_attributes()?;
     let request = request::receive()?;
     map::map_all(&request)?;
-    fd::close_from(CALL_FD as u32 + 1).map_err(|_| LoadFailure::CloseDescriptors)?;
+    close_descriptors(&request).map_err(|_| LoadFailure::CloseDescriptors)?;
     limits::set_limits()?;
 
     let load = &request.load;
     let code_addr = |offset| if offset == NO_ENTRY { 0 } else { load.text_addr + offset };
-    // SAFETY: everything is mapped as rt expects it, and rt does not come back.
-    unsafe {
-        core::arch::asm!(
-            "jmp {rt}",
-            rt = in(reg) load.rt_addr,
-            in("rdi") load.context_addr(),
-            in("rsi") load.state_addr,
-            in("rdx") code_addr(load.start),
-            in("rcx") code_addr(load.entry),
-            in("r8") load.flags & FLAG_THAW,
-            in("r9") load.state_addr + load.stack_size,
-            options(noreturn),
-        )
+    let entry = arch::Entry {
+        rt_addr: load.rt_addr,
+        context_addr: load.context_addr(),
+        start: code_addr(load.start),
+        entry: code_addr(load.entry),
+        thaw: load.flags & FLAG_THAW != 0,
+        stack_end: load.state_addr + load.stack_size,
+    };
+    // SAFETY: everything is mapped as rt expects it.
+    unsafe { arch::enter_rt(&entry) }
+}
+
+/// Closes all descriptors but those which the program keeps: rt maps parts of the state file when they are written to.
+fn close_descriptors(request: &Request) -> sys::Result<()> {
+    if request.copies_on_write() {
+        fd::duplicate(request.state_fd, STATE_FD, true)?;
+        fd::close_from(STATE_FD as u32 + 1)
+    } else {
+        fd::close_from(CALL_FD as u32 + 1)
     }
 }

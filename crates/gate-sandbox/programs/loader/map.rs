@@ -1,10 +1,12 @@
-//! Mapping text, state and rt.
+//! Mapping text, state, frames and rt.
 
 use crate::Result;
+use crate::memories::{self, Chunks};
 use crate::request::{Request, is_within_range};
+use gate_wire::PAGE_SIZE;
 use gate_wire::context::{Context, STACK_RESERVE};
-use gate_wire::load::{LoadFailure, RT_DATA_SIZE, RT_FD};
-use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE};
+use gate_wire::load::{LoadFailure, MAX_MEMORIES, RT_DATA_SIZE, RT_FD};
+use handover::{Base, Handover};
 use sys::memory::{
     self, FilePart, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC,
     PROT_NONE, PROT_READ, PROT_WRITE,
@@ -13,16 +15,29 @@ use sys::memory::{
 /// Size of rt's image: the build script knows it.
 const RT_SIZE: u64 = decimal(env!("GATE_RT_SIZE"));
 
-const READ_WRITE: usize = PROT_READ | PROT_WRITE;
+pub(crate) const READ_WRITE: usize = PROT_READ | PROT_WRITE;
 const READ_EXEC: usize = PROT_READ | PROT_EXEC;
 
 pub(crate) fn map_all(request: &Request) -> Result<()> {
     map_state(request)?;
+    map_frames(request)?;
+    let chunks = if request.copies_on_write() {
+        let chunks = memories::map_chunks(request)?;
+        memories::map_bases(request)?;
+        Some(chunks)
+    } else {
+        None
+    };
+    if !request.is_export() {
+        memories::map_memories(request, chunks)?;
+    }
     map_code(request)?;
     fill_context(request);
+    fill_handover(request, chunks);
     Ok(())
 }
 
+/// Reserves all address space of the state, and maps stack and instance region.
 fn map_state(request: &Request) -> Result<()> {
     let load = &request.load;
     // The page below is inaccessible, as a guard below the stack.
@@ -30,36 +45,25 @@ fn map_state(request: &Request) -> Result<()> {
     map(load.state_addr - PAGE_SIZE, PAGE_SIZE + request.state_space(), PROT_NONE, flags, None)
         .map_err(|_| LoadFailure::Reserve)?;
 
-    let part = |offset| Some(FilePart { fd: request.state_fd, offset });
-    let flags = MAP_SHARED | MAP_FIXED;
-    let base_size = load.stack_size + load.instance_size;
-    // Memory 0 nearly always follows in the file as it does in memory: then one mapping will do.
-    let merged = request.memories().first().filter(|m| m.offset == base_size).map_or(0, |m| m.size);
-    map(load.state_addr, base_size + merged, READ_WRITE, flags, part(0))
-        .map_err(|_| LoadFailure::MapState)?;
+    let sharing = if request.is_export() { MAP_PRIVATE } else { MAP_SHARED };
+    let size = load.stack_size + load.instance_size + memories::merged_size(request);
+    let part = FilePart { fd: request.state_fd, offset: load.state_offset };
+    map(load.state_addr, size, READ_WRITE, sharing | MAP_FIXED, Some(part)).map_err(|_| LoadFailure::MapState)
+}
 
-    let mut addr = load.context_addr();
-    let mut done = merged;
-    for memory in request.memories() {
-        if memory.size > done {
-            map(addr, memory.size, READ_WRITE, flags, part(memory.offset))
-                .map_err(|_| LoadFailure::MapMemory)?;
-        }
-        if memory.max > memory.size {
-            // The rest is made accessible when the memory grows.
-            map(
-                addr + memory.size,
-                memory.max - memory.size,
-                PROT_NONE,
-                flags,
-                part(memory.offset + memory.size),
-            )
-            .map_err(|_| LoadFailure::MapMemory)?;
-        }
-        addr += MEMORY_RESERVATION;
-        done = 0;
+/// Frames are written by a program that is exported, and else only read.
+fn map_frames(request: &Request) -> Result<()> {
+    let load = &request.load;
+    if load.frames_size == 0 {
+        return Ok(());
     }
-    Ok(())
+    let reserve = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+    let (prot, sharing) =
+        if request.is_export() { (READ_WRITE, MAP_SHARED) } else { (PROT_READ, MAP_PRIVATE) };
+    let part = FilePart { fd: request.frames_fd, offset: 0 };
+    map(load.frames_addr, request.frames_space(), PROT_NONE, reserve, None)
+        .and_then(|()| map(load.frames_addr, load.frames_size, prot, sharing | MAP_FIXED, Some(part)))
+        .map_err(|_| LoadFailure::MapFrames)
 }
 
 fn map_code(request: &Request) -> Result<()> {
@@ -75,8 +79,14 @@ fn map_code(request: &Request) -> Result<()> {
     map(load.rt_addr + RT_SIZE, RT_DATA_SIZE, READ_WRITE, flags, None).map_err(|_| LoadFailure::MapRtData)
 }
 
-fn map(addr: u64, size: u64, prot: usize, flags: usize, file: Option<FilePart>) -> sys::Result<()> {
-    // SAFETY: MAP_FIXED is used only within the reservation, of which no reference exists.
+pub(crate) fn map(
+    addr: u64,
+    size: u64,
+    prot: usize,
+    flags: usize,
+    file: Option<FilePart>,
+) -> sys::Result<()> {
+    // SAFETY: MAP_FIXED is used only within reservations, of which no reference exists.
     unsafe { memory::map(addr, size, prot, flags, file) }.map(drop)
 }
 
@@ -91,6 +101,28 @@ fn fill_context(request: &Request) {
     context.monotonic_origin = load.monotonic_origin;
     context.time_resolution = load.time_resolution;
     context.stack_low = load.state_addr + STACK_RESERVE.min(load.stack_size);
+}
+
+/// What rt needs besides.
+fn fill_handover(request: &Request, chunks: Option<Chunks>) {
+    let load = &request.load;
+    let addr = load.rt_addr + RT_SIZE + handover::OFFSET;
+    let handover = core::ptr::with_exposed_provenance_mut::<Handover>(addr as usize);
+    // SAFETY: rt's data has just been mapped; it has aligned space for this, and any bytes are valid.
+    let handover = unsafe { &mut *handover };
+    handover.context_addr = load.context_addr();
+    handover.flags = load.flags;
+    handover.frames_addr = load.frames_addr;
+    handover.frames_size = load.frames_size;
+    if let Some(chunks) = chunks {
+        handover.base_count = request.memories().len().min(MAX_MEMORIES) as u32;
+        handover.chunks_addr = load.chunks_addr;
+        handover.base_addr = load.base_addr;
+        handover.borders = chunks.borders(request.memories());
+        for (base, memory) in handover.bases.iter_mut().zip(request.memories()) {
+            *base = Base { size: memory.base_size, offset: memory.offset };
+        }
+    }
 }
 
 const fn decimal(digits: &str) -> u64 {

@@ -1,7 +1,12 @@
 //! The load request: received, and checked as far as this process's safety and clear errors need it.
 
 use crate::Result;
-use gate_wire::load::{ADDRESS_RANGE, CALL_FD, LoadFailure, LoadRequest, MAX_MEMORIES, MemoryMap, NO_ENTRY};
+use gate_wire::cow::{CHUNK_SIZE, CHUNKS_OFFSET, first_chunk};
+use gate_wire::frames::FRAMES_GUARD;
+use gate_wire::load::{
+    ADDRESS_RANGE, CALL_FD, FLAG_COPY_ON_WRITE, FLAG_EXPORT, FLAG_THAW, LoadFailure, LoadRequest,
+    MAX_MEMORIES, MemoryMap, NO_ENTRY, STATE_FILE_STRIDE,
+};
 use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE};
 use sys::fd;
 
@@ -11,6 +16,10 @@ pub(crate) struct Request {
     memory_count: usize,
     pub(crate) text_fd: i32,
     pub(crate) state_fd: i32,
+    /// Meaningless without a frames file.
+    pub(crate) frames_fd: i32,
+    /// Meaningless without copy-on-write memories.
+    pub(crate) base_fd: i32,
 }
 
 impl Request {
@@ -18,9 +27,33 @@ impl Request {
         self.memories.get(..self.memory_count).unwrap_or(&[])
     }
 
+    pub(crate) fn is_export(&self) -> bool {
+        self.load.flags & FLAG_EXPORT != 0
+    }
+
+    /// Whether there is something to copy. While exporting there are no memories.
+    pub(crate) fn copies_on_write(&self) -> bool {
+        self.load.flags & FLAG_COPY_ON_WRITE != 0 && !self.is_export()
+    }
+
     /// Address space for the state, but for the guard page.
     pub(crate) fn state_space(&self) -> u64 {
-        self.load.stack_size + self.load.instance_size + self.memories().len() as u64 * MEMORY_RESERVATION
+        self.load.stack_size + self.load.instance_size + self.memory_space()
+    }
+
+    /// Address space for the frames, with a guard if they are written. Zero if there are none.
+    pub(crate) fn frames_space(&self) -> u64 {
+        self.load.frames_size + if self.is_export() { FRAMES_GUARD } else { 0 }
+    }
+
+    /// Size of the table of chunks, rounded up to what can be mapped.
+    pub(crate) fn chunks_space(&self) -> u64 {
+        first_chunk(self.memories(), self.memories().len()).next_multiple_of(PAGE_SIZE)
+    }
+
+    /// Address space for all memories.
+    pub(crate) fn memory_space(&self) -> u64 {
+        self.memories().len() as u64 * MEMORY_RESERVATION
     }
 }
 
@@ -36,24 +69,44 @@ pub(crate) fn receive() -> Result<Request> {
     let mut memories = [MemoryMap::default(); MAX_MEMORIES];
     let (load, memory_count) =
         LoadRequest::decode(bytes, &mut memories).ok_or(LoadFailure::InvalidRequest)?;
-    let &[text_fd, state_fd] = message.fds() else { return Err(LoadFailure::MissingDescriptors) };
-    let request = Request { load, memories, memory_count, text_fd, state_fd };
+    let [text_fd, state_fd, frames_fd, base_fd] = descriptors(&load, message.fds())?;
+    let request = Request { load, memories, memory_count, text_fd, state_fd, frames_fd, base_fd };
     if is_valid(&request) { Ok(request) } else { Err(LoadFailure::InvalidRequest) }
 }
 
+/// Tells apart the descriptors of text, state, frames and base. There must be as many as the request says.
+fn descriptors(load: &LoadRequest, fds: &[i32]) -> Result<[i32; 4]> {
+    const NONE: i32 = -1;
+    match (load.frames_size != 0, load.flags & FLAG_COPY_ON_WRITE != 0, fds) {
+        (false, false, &[text, state]) => Ok([text, state, NONE, NONE]),
+        (true, false, &[text, state, frames]) => Ok([text, state, frames, NONE]),
+        (false, true, &[text, state, base]) => Ok([text, state, NONE, base]),
+        (true, true, &[text, state, frames, base]) => Ok([text, state, frames, base]),
+        _ => Err(LoadFailure::MissingDescriptors),
+    }
+}
+
+/// More than all of the address range: sums of a few sizes below this don't wrap.
+const SIZE_LIMIT: u64 = 1 << 47;
+
+fn is_page(n: u64) -> bool {
+    n.is_multiple_of(PAGE_SIZE) && n < SIZE_LIMIT
+}
+
 fn is_valid(request: &Request) -> bool {
-    /// More than all of the address range: sums of a few sizes below this don't wrap.
-    const SIZE_LIMIT: u64 = 1 << 47;
     let load = &request.load;
-    let page = |n: u64| n.is_multiple_of(PAGE_SIZE) && n < SIZE_LIMIT;
     let code = |offset: u64| offset == NO_ENTRY || offset < load.text_size;
-    let numbers =
-        [load.rt_addr, load.text_addr, load.text_size, load.state_addr, load.stack_size, load.instance_size];
-    let memory = |m: &MemoryMap| {
-        page(m.size) && page(m.max) && page(m.offset) && m.size <= m.max && m.max < MEMORY_RESERVATION
-    };
-    numbers.into_iter().all(page)
-        && request.memories().iter().all(memory)
+    let numbers = [
+        load.rt_addr,
+        load.text_addr,
+        load.text_size,
+        load.state_addr,
+        load.state_offset,
+        load.stack_size,
+        load.instance_size,
+    ];
+    numbers.into_iter().all(is_page)
+        && request.memories().iter().all(is_valid_memory)
         && load.text_size > 0
         && load.stack_size > 0
         && load.instance_size > 0
@@ -63,6 +116,53 @@ fn is_valid(request: &Request) -> bool {
         && is_within_range(load.text_addr, load.text_size)
         && is_within_range(load.state_addr, request.state_space())
         && load.state_addr - ADDRESS_RANGE.start >= PAGE_SIZE
+        && are_valid_flags(load.flags)
+        && are_valid_frames(request)
+        && are_valid_bases(request)
+}
+
+fn is_valid_memory(memory: &MemoryMap) -> bool {
+    is_page(memory.size)
+        && is_page(memory.max)
+        && is_page(memory.offset)
+        && memory.size <= memory.max
+        && memory.max < MEMORY_RESERVATION
+}
+
+fn are_valid_flags(flags: u32) -> bool {
+    flags & !(FLAG_THAW | FLAG_EXPORT | FLAG_COPY_ON_WRITE) == 0
+        && (flags & FLAG_EXPORT == 0 || flags & FLAG_THAW != 0)
+}
+
+/// The frames file, if there is one, and there must be one to write to.
+fn are_valid_frames(request: &Request) -> bool {
+    let load = &request.load;
+    if load.frames_size == 0 {
+        return !request.is_export();
+    }
+    is_page(load.frames_addr)
+        && is_page(load.frames_size)
+        && is_within_range(load.frames_addr, request.frames_space())
+}
+
+/// What is needed for memories that are copied on write, if they are.
+fn are_valid_bases(request: &Request) -> bool {
+    let load = &request.load;
+    if load.flags & FLAG_COPY_ON_WRITE == 0 {
+        return request.memories().iter().all(|memory| memory.base_size == 0);
+    }
+    // rt cannot map what is before the memories.
+    let memory = |memory: &MemoryMap| {
+        memory.base_size.is_multiple_of(CHUNK_SIZE)
+            && memory.base_size <= memory.size
+            && memory.offset >= STATE_FILE_STRIDE
+    };
+    request.memories().iter().all(memory)
+        && is_page(load.chunks_addr)
+        && is_page(load.base_addr)
+        && is_within_range(load.chunks_addr, request.chunks_space())
+        && is_within_range(load.base_addr, request.memory_space())
+        && load.state_offset >= CHUNKS_OFFSET + request.chunks_space()
 }
 
 pub(crate) fn is_within_range(addr: u64, size: u64) -> bool {

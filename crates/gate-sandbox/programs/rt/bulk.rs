@@ -2,8 +2,8 @@
 //!
 //! A call does a bounded amount of work, so that a suspension need not wait for gigabytes.
 
+use crate::arch;
 use crate::context::{ContextAddr, pointer};
-use crate::copy;
 use gate_wire::WASM_PAGE_SIZE;
 use gate_wire::context::{MemoryDesc, TableDesc};
 use gate_wire::trap::TrapId;
@@ -82,7 +82,7 @@ pub(crate) extern "C" fn memory_fill(
     }
     let part = Part::upward(len, MAX_BYTES);
     // SAFETY: within the memory.
-    unsafe { copy::fill_bytes(pointer(base + dst), byte as u8, part.len as usize) };
+    unsafe { arch::fill_bytes(pointer(base + dst), byte as u8, part.len as usize) };
     part.rest
 }
 
@@ -94,7 +94,7 @@ pub(crate) extern "C" fn memory_copy(context: ContextAddr, args: &[u64; 7]) -> u
     let part = Part::of_copy(dst, src, len, MAX_BYTES);
     // SAFETY: within the memories.
     unsafe {
-        copy::copy_bytes(
+        arch::copy_bytes(
             pointer(dst_base + dst + part.start),
             pointer(src_base + src + part.start),
             part.len as usize,
@@ -110,7 +110,7 @@ pub(crate) extern "C" fn memory_init(context: ContextAddr, args: &[u64; 7]) -> u
     }
     let part = Part::upward(len, MAX_BYTES);
     // SAFETY: within the memory and the segment.
-    unsafe { copy::copy_bytes(pointer(dst_base + dst), pointer(segment + src), part.len as usize) };
+    unsafe { arch::copy_bytes(pointer(dst_base + dst), pointer(segment + src), part.len as usize) };
     part.rest
 }
 
@@ -124,7 +124,7 @@ pub(crate) extern "C" fn table_grow(
     let Some(new_size) = old_size.checked_add(delta).filter(|&size| size <= desc.max) else { return -1 };
     let addr = element_addr(context, desc, u64::from(old_size));
     // SAFETY: within the space reserved for the table.
-    unsafe { copy::fill_elements(pointer(addr), value, delta as usize) };
+    unsafe { arch::fill_elements(pointer(addr), value, delta as usize) };
     desc.size = new_size;
     old_size as i32
 }
@@ -142,7 +142,7 @@ pub(crate) extern "C" fn table_fill(
     }
     let part = Part::upward(len, MAX_ELEMENTS);
     // SAFETY: within the table.
-    unsafe { copy::fill_elements(pointer(element_addr(context, desc, dst)), value, part.len as usize) };
+    unsafe { arch::fill_elements(pointer(element_addr(context, desc, dst)), value, part.len as usize) };
     part.rest
 }
 
@@ -155,7 +155,7 @@ pub(crate) extern "C" fn table_copy(context: ContextAddr, args: &[u64; 5]) -> u6
     let part = Part::of_copy(dst, src, len, MAX_ELEMENTS);
     // SAFETY: within the tables.
     unsafe {
-        copy::copy_bytes(
+        arch::copy_bytes(
             pointer(element_addr(context, dst_desc, dst + part.start)),
             pointer(element_addr(context, src_desc, src + part.start)),
             (part.len * ELEMENT_SIZE) as usize,
@@ -173,7 +173,7 @@ pub(crate) extern "C" fn table_init(context: ContextAddr, args: &[u64; 6]) -> u6
     let part = Part::upward(len, MAX_ELEMENTS);
     // SAFETY: within the table and the segment.
     unsafe {
-        copy::copy_bytes(
+        arch::copy_bytes(
             pointer(element_addr(context, desc, dst)),
             pointer(segment + src * ELEMENT_SIZE),
             (part.len * ELEMENT_SIZE) as usize,

@@ -1,8 +1,8 @@
 //! Clocks.
 
 use crate::context::ContextAddr;
+use sys::arch::syscall;
 use sys::number::nr;
-use sys::raw::syscall;
 
 /// Error numbers of WASI.
 const SUCCESS: u64 = 0;

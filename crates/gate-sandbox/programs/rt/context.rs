@@ -1,9 +1,11 @@
 //! The context, and how a program ends.
 
+use crate::data;
 use core::ptr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use gate_wire::MEMORY_RESERVATION;
 use gate_wire::context::{Context, ExitKind, ExitRecord, MemoryDesc, memory_desc_distance};
+use gate_wire::load::LoadFailure;
 use gate_wire::trap::TrapId;
 use sys::process::exit;
 
@@ -13,6 +15,11 @@ use sys::process::exit;
 pub(crate) struct ContextAddr(u64);
 
 impl ContextAddr {
+    /// Says that the context is there.
+    pub(crate) fn new(addr: u64) -> Self {
+        Self(addr)
+    }
+
     /// The context's address.
     pub(crate) fn get(self) -> u64 {
         self.0
@@ -33,6 +40,12 @@ impl ContextAddr {
         unsafe { AtomicU64::from_ptr(&raw mut (*self.ptr()).stack_limit) }
     }
 
+    /// What the host writes to.
+    pub(crate) fn chunks_replaced(self) -> &'static AtomicU64 {
+        // SAFETY: as above.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.ptr()).chunks_replaced) }
+    }
+
     pub(crate) fn is_suspension_requested(self) -> bool {
         self.suspend_request().load(Ordering::Relaxed) != 0
     }
@@ -50,8 +63,11 @@ impl ContextAddr {
         (end <= desc.size).then(|| pointer(self.0 + u64::from(offset)))
     }
 
-    /// Ends the program.
+    /// Ends the program. One that is exported should not have come here.
     pub(crate) fn stop(self, record: ExitRecord) -> ! {
+        if data::is_export() {
+            exit(LoadFailure::Export as i32);
+        }
         // SAFETY: the context is there.
         unsafe { ptr::write_volatile(&raw mut (*self.ptr()).exit, record) };
         compiler_fence(Ordering::SeqCst);

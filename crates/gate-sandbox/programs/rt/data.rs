@@ -1,40 +1,30 @@
-//! The pages behind the image: the signal stack, and above it what signal handlers start from.
+//! The pages behind the image: the signal stack, and above it what the loader has left.
 
+use crate::arch;
 use crate::context::{ContextAddr, pointer};
-use core::arch::asm;
-use gate_wire::load::RT_DATA_SIZE;
-
-struct Data {
-    context: ContextAddr,
-}
-
-/// Space for [`Data`], which keeps the signal stack aligned.
-const RESERVED: u64 = 64;
+use gate_wire::load::FLAG_EXPORT;
+use handover::Handover;
 
 /// Where the signal stack begins: right behind the image.
 pub(crate) fn signal_stack_addr() -> u64 {
-    let addr;
-    // SAFETY: only calculates an address; the linker script defines the symbol.
-    unsafe {
-        asm!("lea {}, [rip + __image_end]", out(reg) addr, options(pure, nomem, nostack, preserves_flags))
-    };
-    addr
+    arch::image_end()
 }
 
-pub(crate) const SIGNAL_STACK_SIZE: u64 = RT_DATA_SIZE - RESERVED;
+pub(crate) const SIGNAL_STACK_SIZE: u64 = handover::OFFSET;
 
-fn data() -> *mut Data {
-    pointer(signal_stack_addr() + SIGNAL_STACK_SIZE)
-}
-
-/// Lets handlers know where the context is.
-pub(crate) fn set_context(context: ContextAddr) {
-    // SAFETY: the loader has mapped the data, and nothing else is there.
-    unsafe { data().write(Data { context }) };
+/// What the loader has left. Signal handlers write to some of its fields.
+pub(crate) fn handover() -> *mut Handover {
+    pointer(signal_stack_addr() + handover::OFFSET)
 }
 
 /// Where the context is.
 pub(crate) fn context() -> ContextAddr {
-    // SAFETY: set before the first handler.
-    unsafe { (*data()).context }
+    // SAFETY: the loader has written it.
+    ContextAddr::new(unsafe { (*handover()).context_addr })
+}
+
+/// Whether the program has been started only to write down its frames.
+pub(crate) fn is_export() -> bool {
+    // SAFETY: as above.
+    unsafe { (*handover()).flags & FLAG_EXPORT != 0 }
 }

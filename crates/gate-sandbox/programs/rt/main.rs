@@ -7,24 +7,29 @@
 //! | module | what |
 //! |---|---|
 //! | [`start`] | from the loader to the program, and back when it returns |
-//! | [`functions`] | the functions' entry points, and the safepoint |
+//! | [`functions`] | safepoints and traps |
 //! | [`bulk`] | linear memories and tables |
 //! | [`host_call`] | calls to the host, and the few that need no host |
 //! | [`clock`] | clocks |
+//! | [`frames`] | frames on their way into or out of the process |
+//! | [`cow`] | memories that are copied on write |
 //! | [`signals`] | faults and suspension requests |
 //! | [`filter`] | the system calls that remain |
 //! | [`context`] | the context and how a program ends |
-//! | [`data`] | what handlers need to find the context |
+//! | [`arch`] | what depends on the processor |
+//! | [`data`] | the signal stack, and what the loader has left |
 
 #![no_std]
 #![no_main]
 
+mod arch;
 mod bulk;
 mod clock;
 mod context;
-mod copy;
+mod cow;
 mod data;
 mod filter;
+mod frames;
 mod functions;
 mod host_call;
 mod signals;

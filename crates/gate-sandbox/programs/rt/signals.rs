@@ -1,15 +1,15 @@
 //! Faults of the program, and requests for its suspension.
 
-use crate::data;
-use core::arch::{asm, global_asm};
+use crate::arch::{self, Interrupted};
+use crate::{cow, data, frames};
 use core::sync::atomic::Ordering;
 use gate_wire::context::{ExitKind, ExitRecord};
 use gate_wire::load::LoadFailure;
+use sys::arch::syscall;
 use sys::number::{nr, signal};
 use sys::process::{
     self, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SigAction, exit, set_signal_action, signal_bit,
 };
-use sys::raw::syscall;
 
 /// The beginning of a `siginfo_t` of a fault.
 #[repr(C)]
@@ -18,32 +18,12 @@ struct SigInfo {
     addr: u64,
 }
 
-/// The beginning of a `ucontext_t`: what precedes the registers, and the registers.
-#[repr(C)]
-struct UContext {
-    flags: u64,
-    link: u64,
-    stack: [u64; 3],
-    r8_to_r15: [u64; 8],
-    rdi: u64,
-    rsi: u64,
-    rbp: u64,
-    rbx: u64,
-    rdx: u64,
-    rax: u64,
-    rcx: u64,
-    rsp: u64,
-    rip: u64,
-}
-
 #[repr(C)]
 struct StackT {
     sp: u64,
     flags: i32,
     size: u64,
 }
-
-global_asm!(".text", "rt_sigreturn:", "mov eax, {nr}", "syscall", "ud2", nr = const nr::RT_SIGRETURN);
 
 /// Sets the handlers and lets the suspension signal through, which has been blocked since the process was made.
 pub(crate) fn set_handlers() {
@@ -62,19 +42,14 @@ pub(crate) fn set_handlers() {
     }
 }
 
-type Handler = extern "C" fn(u32, &SigInfo, &mut UContext);
+type Handler = extern "C" fn(u32, &SigInfo, &mut Interrupted);
 
 fn set_handler(signal: u32, handler: Handler) {
-    let restorer: usize;
-    // SAFETY: only calculates an address.
-    unsafe {
-        asm!("lea {}, [rip + rt_sigreturn]", out(reg) restorer, options(pure, nomem, nostack, preserves_flags))
-    };
     // Interrupted system calls are not restarted: a suspension waits for no one.
     let action = SigAction {
         handler: handler as usize,
         flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER,
-        restorer,
+        restorer: arch::restorer(),
         mask: signal_bit(signal::SIGUSR1),
     };
     // SAFETY: the handler has a stack of its own and does only what can be done at any moment.
@@ -83,23 +58,29 @@ fn set_handler(signal: u32, handler: Handler) {
     }
 }
 
-/// The processor refused an instruction: that is how compiled code traps. The host tells from the place which trap it
-/// was.
-extern "C" fn on_fault(signal: u32, info: &SigInfo, state: &mut UContext) {
+/// The processor refused an instruction: that is how compiled code traps, unless it has written to what must be copied
+/// first. The host tells from the place which trap it was.
+extern "C" fn on_fault(signal: u32, info: &SigInfo, state: &mut Interrupted) {
+    if signal == sys::number::signal::SIGSEGV && cow::copy_faulted(info.addr) {
+        return;
+    }
+    if data::is_export() {
+        frames::faulted(info.addr);
+    }
     data::context().stop(ExitRecord {
         kind: ExitKind::Faulted as u32,
         value: signal,
-        pc: state.rip,
-        fp: state.rbp,
+        pc: state.pc(),
+        fp: state.fp(),
         addr: info.addr,
-        sp: state.rsp,
+        sp: state.sp(),
     })
 }
 
 /// The host asks for suspension: the next safepoint will notice.
-extern "C" fn on_suspend(_: u32, _: &SigInfo, state: &mut UContext) {
+extern "C" fn on_suspend(_: u32, _: &SigInfo, state: &mut Interrupted) {
     let context = data::context();
     context.suspend_request().store(1, Ordering::Relaxed);
     context.stack_limit().store(u64::MAX, Ordering::Relaxed);
-    state.rip = crate::host_call::interrupted_pc(state.rip);
+    state.set_pc(arch::interrupted_pc(state.pc()));
 }

@@ -1,7 +1,7 @@
 //! Descriptors: sockets and the event queue.
 
+use crate::arch::syscall;
 use crate::number::nr;
-use crate::raw::syscall;
 use crate::{Errno, Result};
 use core::ffi::CStr;
 use core::mem::size_of;
@@ -37,9 +37,11 @@ pub fn duplicate(fd: i32, new: i32, close_on_exec: bool) -> Result<()> {
 
 /// Opens a file for writing.
 pub fn open_for_writing(path: &CStr) -> Result<i32> {
+    const AT_FDCWD: i32 = -100;
     const O_WRONLY: usize = 1;
     // SAFETY: the kernel reads a string.
-    unsafe { syscall(nr::OPEN, [path.as_ptr() as usize, O_WRONLY, 0]) }.map(|fd| fd as i32)
+    unsafe { syscall(nr::OPENAT, [AT_FDCWD as usize, path.as_ptr() as usize, O_WRONLY, 0]) }
+        .map(|fd| fd as i32)
 }
 
 /// Writes bytes, as far as possible.
@@ -66,7 +68,7 @@ pub const MSG_DONTWAIT: usize = 0x40;
 pub const MSG_CMSG_CLOEXEC: usize = 0x4000_0000;
 
 /// More descriptors than any message should carry, so that one too many is noticed.
-const MAX_FDS: usize = 3;
+const MAX_FDS: usize = 5;
 
 /// What came with a message.
 pub struct Received {
@@ -140,8 +142,8 @@ pub fn receive(fd: i32, buf: &mut [u8], flags: usize) -> Result<Received> {
     };
     if msg.control_size >= HEADER_SIZE && (control.level, control.kind) == (SOL_SOCKET, SCM_RIGHTS) {
         received.fd_count = (control.size.saturating_sub(HEADER_SIZE) / size_of::<i32>()).min(MAX_FDS);
-        let [a, b, c, _] = control.fds;
-        received.fds = [a, b, c];
+        let [fds @ .., _] = control.fds;
+        received.fds = fds;
     }
     Ok(received)
 }
@@ -155,7 +157,8 @@ pub const EPOLLHUP: u32 = 0x010;
 
 /// What happened to a descriptor.
 #[derive(Clone, Copy)]
-#[repr(C, packed)]
+#[repr(C)]
+#[cfg_attr(target_arch = "x86_64", repr(packed))]
 pub struct Event {
     /// Set of `EPOLL` bits.
     pub events: u32,
@@ -197,8 +200,8 @@ pub fn wait_poll(poll: i32, events: &mut [Event]) -> Result<&[Event]> {
     // SAFETY: the kernel writes to the slice.
     let count = unsafe {
         syscall(
-            nr::EPOLL_WAIT,
-            [poll as usize, events.as_mut_ptr().expose_provenance(), events.len(), forever],
+            nr::EPOLL_PWAIT,
+            [poll as usize, events.as_mut_ptr().expose_provenance(), events.len(), forever, 0, 0],
         )
     }?;
     events.get(..count).ok_or(Errno(crate::number::errno::EINVAL))

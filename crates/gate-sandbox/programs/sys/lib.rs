@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`raw`] | the system call instruction, the memory functions that the compiler calls, and the panic handler |
+//! | [`arch`] | what depends on the processor |
 //! | [`number`] | numbers and flags of the kernel's interface |
 //! | [`fd`] | descriptors: sockets, event queue, polling |
 //! | [`process`] | attributes, limits and signals of processes |
@@ -10,11 +10,11 @@
 
 #![no_std]
 
+pub mod arch;
 pub mod fd;
 pub mod memory;
 pub mod number;
 pub mod process;
-pub mod raw;
 
 /// A system call's error number.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,3 +22,8 @@ pub struct Errno(pub u32);
 
 /// What a system call gives.
 pub type Result<T> = core::result::Result<T, Errno>;
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    arch::abort()
+}

@@ -1,8 +1,8 @@
 //! Mappings.
 
 use crate::Result;
+use crate::arch::syscall;
 use crate::number::nr;
-use crate::raw::syscall;
 
 /// Protections.
 pub const PROT_NONE: usize = 0;
@@ -23,6 +23,8 @@ pub const MAP_FIXED: usize = 0x10;
 pub const MAP_ANONYMOUS: usize = 0x20;
 /// Takes nothing from the memory that may be promised.
 pub const MAP_NORESERVE: usize = 0x4000;
+/// Makes all pages present.
+pub const MAP_POPULATE: usize = 0x8000;
 /// Fails if something is at the address.
 pub const MAP_FIXED_NOREPLACE: usize = 0x10_0000;
 

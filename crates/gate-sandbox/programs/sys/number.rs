@@ -1,46 +1,6 @@
-//! Numbers and flags of the kernel's interface (x86-64), as in its public headers.
+//! Numbers and flags of the kernel's interface as in its public headers.
 
-/// System call numbers.
-pub mod nr {
-    pub const READ: usize = 0;
-    pub const WRITE: usize = 1;
-    pub const OPEN: usize = 2;
-    pub const CLOSE: usize = 3;
-    pub const MMAP: usize = 9;
-    pub const MPROTECT: usize = 10;
-    pub const MUNMAP: usize = 11;
-    pub const RT_SIGACTION: usize = 13;
-    pub const RT_SIGPROCMASK: usize = 14;
-    pub const RT_SIGRETURN: usize = 15;
-    pub const SENDTO: usize = 44;
-    pub const RECVMSG: usize = 47;
-    pub const CHDIR: usize = 80;
-    pub const SETGROUPS: usize = 116;
-    pub const SETRESUID: usize = 117;
-    pub const GETRESUID: usize = 118;
-    pub const SETRESGID: usize = 119;
-    pub const CAPSET: usize = 126;
-    pub const SIGALTSTACK: usize = 131;
-    pub const PIVOT_ROOT: usize = 155;
-    pub const PRCTL: usize = 157;
-    pub const MOUNT: usize = 165;
-    pub const UMOUNT2: usize = 166;
-    pub const SETHOSTNAME: usize = 170;
-    pub const SETDOMAINNAME: usize = 171;
-    pub const CLOCK_GETTIME: usize = 228;
-    pub const EXIT_GROUP: usize = 231;
-    pub const EPOLL_WAIT: usize = 232;
-    pub const EPOLL_CTL: usize = 233;
-    pub const WAITID: usize = 247;
-    pub const EPOLL_CREATE1: usize = 291;
-    pub const DUP3: usize = 292;
-    pub const PRLIMIT64: usize = 302;
-    pub const SECCOMP: usize = 317;
-    pub const EXECVEAT: usize = 322;
-    pub const PIDFD_SEND_SIGNAL: usize = 424;
-    pub const CLONE3: usize = 435;
-    pub const CLOSE_RANGE: usize = 436;
-}
+pub use crate::arch::nr;
 
 /// Error numbers.
 pub mod errno {

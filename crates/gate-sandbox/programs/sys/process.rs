@@ -1,7 +1,7 @@
 //! Attributes, limits and signals of processes.
 
+use crate::arch::{abort, syscall};
 use crate::number::{errno, nr, signal};
-use crate::raw::{abort, syscall};
 use crate::{Errno, Result};
 use core::ffi::CStr;
 
@@ -28,6 +28,14 @@ pub mod pr {
 pub fn prctl(op: usize, value: usize) -> Result<()> {
     // SAFETY: no operation of the above takes pointers.
     unsafe { syscall(nr::PRCTL, [op, value, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// Takes back what makes the kernel treat the process and its descendants in unusual ways, such as addresses that are
+/// not random, or executable data.
+pub fn reset_personality() -> Result<()> {
+    const PER_LINUX: usize = 0;
+    // SAFETY: no pointers.
+    unsafe { syscall(nr::PERSONALITY, [PER_LINUX]) }.map(drop)
 }
 
 /// Sets the process's name, of which 15 bytes count.
@@ -164,6 +172,17 @@ pub fn reap(pidfd: i32) -> Result<Option<Death>> {
     let [user_s, user_us, system_s, system_us, ..] = usage;
     let cpu_time = (user_s + system_s) * 1_000_000_000 + (user_us + system_us) * 1000;
     Ok(Some(Death { status, cpu_time }))
+}
+
+/// Processor time that a live process has used, in nanoseconds.
+pub fn cpu_time(pid: u32) -> Result<u64> {
+    /// The clock of a whole process counts what its scheduler counts.
+    const CPUCLOCK_SCHED: u32 = 2;
+    let clock = (!pid << 3 | CPUCLOCK_SCHED) as i32;
+    let mut time = [0u64; 2];
+    // SAFETY: the kernel writes two numbers.
+    unsafe { syscall(nr::CLOCK_GETTIME, [clock as usize, (&raw mut time).expose_provenance()]) }?;
+    Ok(time[0] * 1_000_000_000 + time[1])
 }
 
 /// Waits for the end of the process of a pidfd, and reaps it. For one that has nothing left to do but to end.

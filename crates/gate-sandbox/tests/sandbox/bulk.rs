@@ -2,7 +2,7 @@
 
 use crate::container::Container;
 use crate::machine_code;
-use crate::program::{MEMORY_SIZE, Program};
+use crate::program::{CONTEXT_OFFSET, MEMORY_SIZE, Program};
 use gate_wire::context::{ExitKind, RtFunction, TableDesc, memory_desc_distance};
 use gate_wire::context_offset;
 use gate_wire::trap::TrapId;
@@ -122,7 +122,7 @@ impl Calls {
 
     fn elements(&self) -> Vec<u32> {
         let mut bytes = vec![0; TABLE_MAX as usize * 4];
-        let offset = crate::program::STACK_SIZE + crate::program::INSTANCE_SIZE - TABLE;
+        let offset = CONTEXT_OFFSET - TABLE;
         self.program.state.read_exact_at(&mut bytes, offset).unwrap();
         bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect()
     }

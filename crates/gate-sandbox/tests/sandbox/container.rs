@@ -33,7 +33,7 @@ impl Container {
     /// Starts an executor with another loader, and waits until it is ready.
     pub(crate) fn with_loader(loader: &[u8]) -> Self {
         let mut container = Self::start_with_loader(loader);
-        container.configure(Setup { uid: CONTAINER_ID, gid: CONTAINER_ID });
+        container.configure(Setup { uid: CONTAINER_ID, gid: CONTAINER_ID, flags: 0 });
         match container.report() {
             Report::Ready => container,
             Report::Failed { step, errno } => {
@@ -241,6 +241,9 @@ unsafe fn exec_executor(fds: [i32; 3], executable: i32) -> ! {
 
     // SAFETY: all pointers are to live values.
     unsafe {
+        // What a host might have, and no program should: all tests are run with it.
+        let personality = libc::ADDR_NO_RANDOMIZE | libc::ADDR_COMPAT_LAYOUT | libc::READ_IMPLIES_EXEC;
+        libc::personality(personality as libc::c_ulong);
         let set: u32 = NEEDED.iter().map(|cap| 1 << cap).sum();
         let header = [0x2008_0522u32, 0];
         let caps = [set, set, set, 0, 0, 0];

@@ -271,7 +271,7 @@ fn many_memories_and_none() {
 #[test]
 fn set_up_failures_are_reported() {
     let mut container = Container::start();
-    container.configure(Setup { uid: 99, gid: 99 });
+    container.configure(Setup { uid: 99, gid: 99, flags: 0 });
     let step = SetupStep::SetIds as u32;
     // The kernel refuses one thing or another.
     let errno = if is_root() { EINVAL } else { libc::EPERM as u32 };

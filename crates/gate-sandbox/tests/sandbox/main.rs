@@ -4,8 +4,10 @@
 mod bulk;
 mod calls;
 mod container;
+mod cow;
 mod death;
 mod executor;
+mod export;
 mod program;
 mod start;
 mod suspend;

@@ -4,7 +4,10 @@ use crate::container::{Container, memfd, readable, receive, send, socket_pair};
 use gate_sandbox::RT;
 use gate_wire::context::{Context, ExitKind, MemoryDesc, memory_desc_distance};
 use gate_wire::control::Op;
-use gate_wire::load::{FLAG_THAW, LoadRequest, MemoryMap, NO_ENTRY};
+use gate_wire::load::{
+    FLAG_COPY_ON_WRITE, FLAG_EXPORT, FLAG_THAW, LoadFailure, LoadRequest, MemoryMap, NO_ENTRY,
+    STATE_FILE_STRIDE,
+};
 use gate_wire::{PAGE_SIZE, context_offset};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::OwnedFd;
@@ -17,12 +20,14 @@ pub(crate) const MEMORY_SIZE: u64 = 64 << 10;
 pub(crate) const MEMORY_MAX: u64 = 4 << 20;
 
 /// Where in the state the context ends and memory 0 begins.
-const CONTEXT_OFFSET: u64 = STACK_SIZE + INSTANCE_SIZE;
+pub(crate) const CONTEXT_OFFSET: u64 = STATE_FILE_STRIDE;
 
 /// A program's text and state, to be run once or several times.
 pub(crate) struct Program {
     text: OwnedFd,
     pub(crate) state: std::fs::File,
+    pub(crate) frames: Option<std::fs::File>,
+    pub(crate) base: Option<std::fs::File>,
     pub(crate) request: LoadRequest,
     pub(crate) memories: Vec<MemoryMap>,
 }
@@ -41,6 +46,7 @@ impl Program {
             state_addr: random_addr(2),
             stack_size: STACK_SIZE,
             instance_size: INSTANCE_SIZE,
+            state_offset: CONTEXT_OFFSET - STACK_SIZE - INSTANCE_SIZE,
             start: NO_ENTRY,
             entry: 0,
             time_resolution: 1,
@@ -48,7 +54,8 @@ impl Program {
         };
         let memories =
             vec![MemoryMap { size: MEMORY_SIZE, max: MEMORY_MAX, offset: CONTEXT_OFFSET, base_size: 0 }];
-        let program = Self { text: memfd(c"text", &text), state, request, memories };
+        let program =
+            Self { text: memfd(c"text", &text), state, frames: None, base: None, request, memories };
         let desc = MemoryDesc { size: MEMORY_SIZE, max: MEMORY_MAX };
         program.write_below(
             memory_desc_distance(0),
@@ -69,8 +76,10 @@ impl Program {
     pub(crate) fn load(&self, socket: &OwnedFd) {
         let mut buf = [0; LoadRequest::MAX_SIZE];
         let size = self.request.encode(&self.memories, &mut buf).unwrap();
-        let state = OwnedFd::from(self.state.try_clone().unwrap());
-        send(socket, &buf[..size], &[&self.text, &state]).unwrap();
+        let files = [Some(&self.state), self.frames.as_ref(), self.base.as_ref()].into_iter().flatten();
+        let files: Vec<_> = files.map(|file| OwnedFd::from(file.try_clone().unwrap())).collect();
+        let fds: Vec<_> = std::iter::once(&self.text).chain(&files).collect();
+        send(socket, &buf[..size], &fds).unwrap();
     }
 
     /// Runs the program to its end. Gives the process's status.
@@ -85,9 +94,34 @@ impl Program {
         assert_eq!((status, self.exit_kind()), (0, ExitKind::Returned));
     }
 
+    /// Runs a program whose process cannot start or go on. Gives why.
+    pub(crate) fn run_to_failure(&self, container: &mut Container) -> LoadFailure {
+        let status = self.run(container);
+        LoadFailure::from_status(status as i32 >> 8)
+            .unwrap_or_else(|| panic!("status {status}, {:?}", self.exit_kind()))
+    }
+
+    /// Gives it a frames file of this size.
+    pub(crate) fn set_frames(&mut self, content: &[u8], size: u64) {
+        let frames = std::fs::File::from(memfd(c"frames", content));
+        frames.set_len(size).unwrap();
+        self.frames = Some(frames);
+        self.request.frames_addr = random_addr(1);
+        self.request.frames_size = size;
+    }
+
+    /// Makes the next start write down the frames of the frozen program.
+    pub(crate) fn export(&mut self, size: u64) {
+        self.set_frames(&[], size);
+        self.request.flags = FLAG_THAW | FLAG_EXPORT;
+        self.request.rt_addr = random_addr(3);
+    }
+
     /// Makes the next start go on where the program was frozen.
     pub(crate) fn thaw(&mut self) {
-        self.request.flags = FLAG_THAW;
+        self.frames = None;
+        self.request.frames_size = 0;
+        self.request.flags = FLAG_THAW | (self.request.flags & FLAG_COPY_ON_WRITE);
         self.request.rt_addr = random_addr(3);
     }
 
@@ -131,6 +165,11 @@ impl Program {
         self.state.write_all_at(bytes, CONTEXT_OFFSET - distance).unwrap();
     }
 
+    /// Sets a field of the context, given by its offset.
+    pub(crate) fn write_context(&self, offset: i32, bytes: &[u8]) {
+        self.state.write_all_at(bytes, CONTEXT_OFFSET.wrapping_add_signed(i64::from(offset))).unwrap();
+    }
+
     fn read<const N: usize>(&self, offset: u64) -> [u8; N] {
         let mut buf = [0; N];
         self.state.read_exact_at(&mut buf, offset).unwrap();
@@ -150,7 +189,7 @@ pub(crate) fn message<const N: usize>(socket: &OwnedFd) -> [u8; N] {
 pub(crate) const RT_SPAN: u64 = RT.len() as u64 + gate_wire::load::RT_DATA_SIZE;
 
 /// A random address in a quarter of the range, so that several don't collide.
-fn random_addr(quarter: u64) -> u64 {
+pub(crate) fn random_addr(quarter: u64) -> u64 {
     let range = gate_wire::load::ADDRESS_RANGE;
     let size = (range.end - range.start) / 4;
     let span = size - (1 << 40);

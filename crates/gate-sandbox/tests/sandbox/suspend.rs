@@ -4,7 +4,7 @@ use crate::container::{Container, send, socket_pair};
 use crate::machine_code;
 use crate::program::{Program, STACK_SIZE, message};
 use gate_wire::call::{CallReply, CallRequest, REQUEST_SIZE};
-use gate_wire::context::{CallState, ExitKind, RtFunction, STACK_RESERVE};
+use gate_wire::context::{CallState, ExitKind, FrozenBy, RtFunction, STACK_RESERVE};
 use gate_wire::context_offset;
 use gate_wire::control::Op;
 use gate_wire::trap::TrapId;
@@ -15,6 +15,8 @@ const COUNT: u64 = 4096;
 /// What registers are before and after a safepoint.
 const BEFORE: u64 = 8192;
 const AFTER: u64 = 12288;
+/// Address of rt's function at which they are to be preserved.
+const FUNCTION: u64 = 16384;
 
 const SAFEPOINT: i32 = context_offset!(rt) + 8 * RtFunction::Safepoint as i32;
 const REQUEST: i32 = context_offset!(suspend_request);
@@ -37,7 +39,7 @@ machine_code! {
         "4: call [rdi + {SAFEPOINT}]",
         "jmp 3b",
         REQUEST = REQUEST, COUNT = COUNT, SAFEPOINT = SAFEPOINT;
-    // Waits in a loop for the request, passes one safepoint with all registers set, and stores them.
+    // Waits in a loop for the request, passes one safepoint or breakpoint with all registers set, and stores them.
     registers:
         "push rbp",
         "push rbx",
@@ -46,6 +48,9 @@ machine_code! {
         "push r14",
         "push r15",
         "sub rsp, 8",
+        "mov rax, [rdi]",
+        "mov rax, [rdi + rax * 8 + {RT}]",
+        "mov [rdi + {FUNCTION}], rax",
         "movups xmm0, [rdi + 8192]",
         "movups xmm1, [rdi + 8208]",
         "movups xmm7, [rdi + 8304]",
@@ -68,7 +73,7 @@ machine_code! {
         "mov qword ptr [rdi + {COUNT}], 1",
         "2: cmp dword ptr [rdi + {REQUEST}], 0",
         "je 2b",
-        "call [rdi + {SAFEPOINT}]",
+        "call [rdi + {FUNCTION}]",
         "movups [rdi + 12288], xmm0",
         "movups [rdi + 12304], xmm1",
         "movups [rdi + 12400], xmm7",
@@ -96,7 +101,7 @@ machine_code! {
         "pop rbx",
         "pop rbp",
         "ret",
-        REQUEST = REQUEST, COUNT = COUNT, SAFEPOINT = SAFEPOINT;
+        REQUEST = REQUEST, COUNT = COUNT, FUNCTION = FUNCTION, RT = context_offset!(rt);
     // Recurses without end, checking the stack limit.
     recurse:
         "push rbp",
@@ -185,19 +190,24 @@ fn a_loop_stops_and_goes_on() {
 #[test]
 fn registers_are_preserved() {
     let mut container = Container::new();
-    let mut program = Program::new(registers());
-    let pattern: Vec<u8> = (0..(8552 + 8 - BEFORE)).map(|i| (i * 37 + 11) as u8).collect();
-    program.write_memory(BEFORE, &pattern);
-    let _socket = program.start(&container, 0);
-    wait_for_count(&program, 1);
-    container.request(Op::Suspend, 0, &[]);
-    assert_eq!(container.death(0), 0);
-    assert_eq!(program.exit_kind(), ExitKind::Frozen);
-    program.thaw();
-    program.run_to_return(&mut container);
-    for (offset, size) in [(0, 32), (112, 32), (240, 16), (256, 112)] {
-        for i in offset..offset + size {
-            assert_eq!(program.memory::<1>(AFTER + i)[0], pattern[i as usize], "byte {i}");
+    for (function, reason) in
+        [(RtFunction::Safepoint, FrozenBy::Suspension), (RtFunction::Breakpoint, FrozenBy::Breakpoint)]
+    {
+        let mut program = Program::new(registers());
+        let pattern: Vec<u8> = (0..(8552 + 8 - BEFORE)).map(|i| (i * 37 + 11) as u8).collect();
+        program.write_memory(BEFORE, &pattern);
+        program.write_memory(0, &(function as u64).to_le_bytes());
+        let _socket = program.start(&container, 0);
+        wait_for_count(&program, 1);
+        container.request(Op::Suspend, 0, &[]);
+        assert_eq!(container.death(0), 0);
+        assert_eq!((program.exit_kind(), program.exit_value()), (ExitKind::Frozen, reason as u32));
+        program.thaw();
+        program.run_to_return(&mut container);
+        for (offset, size) in [(0, 32), (112, 32), (240, 16), (256, 112)] {
+            for i in offset..offset + size {
+                assert_eq!(program.memory::<1>(AFTER + i)[0], pattern[i as usize], "byte {i}");
+            }
         }
     }
 }
@@ -264,6 +274,55 @@ fn host_calls_stop_and_go_on() {
         assert_eq!(container.death(0), 0);
         assert_eq!((program.exit_kind(), program.memory_u64(COUNT)), (ExitKind::Returned, 42));
     }
+}
+
+/// The host finishes a call while the program is stopped.
+#[test]
+fn host_calls_end_while_stopped() {
+    let mut container = Container::new();
+    for (state, result) in [(CallState::Answered, 40), (CallState::Refused, TrapId::AbiViolation as u64)] {
+        let mut program = Program::new(two_calls());
+        let socket = program.start(&container, 0);
+        CallRequest::decode(&message::<REQUEST_SIZE>(&socket)).unwrap();
+        container.request(Op::Suspend, 0, &[]);
+        assert_eq!(container.death(0), 0);
+        assert_eq!(program.exit_kind(), ExitKind::Frozen);
+        program.write_context(context_offset!(call.state), &(state as u32).to_le_bytes());
+        program.write_context(context_offset!(call.result), &result.to_le_bytes());
+        program.thaw();
+        let socket = program.start(&container, 0);
+        if state == CallState::Answered {
+            // This is the second call.
+            CallRequest::decode(&message::<REQUEST_SIZE>(&socket)).unwrap();
+            send(&socket, &CallReply::Return(2).encode(), &[]).unwrap();
+            assert_eq!(container.death(0), 0);
+            assert_eq!((program.exit_kind(), program.memory_u64(COUNT)), (ExitKind::Returned, 42));
+        } else {
+            assert_eq!(container.death(0), 0);
+            assert_eq!((program.exit_kind(), program.exit_value()), (ExitKind::Trapped, result as u32));
+        }
+        assert_eq!(program.context_u32(context_offset!(call.state)), CallState::Idle as u32);
+    }
+}
+
+/// The host has lost what it was asked: it is asked again.
+#[test]
+fn host_calls_are_made_again_if_the_host_says_so() {
+    let mut container = Container::new();
+    let mut program = Program::new(two_calls());
+    let socket = program.start(&container, 0);
+    let request = CallRequest::decode(&message::<REQUEST_SIZE>(&socket)).unwrap();
+    container.request(Op::Suspend, 0, &[]);
+    assert_eq!(container.death(0), 0);
+    program.write_context(context_offset!(call.state), &(CallState::Unsent as u32).to_le_bytes());
+    program.thaw();
+    let socket = program.start(&container, 0);
+    assert_eq!(CallRequest::decode(&message::<REQUEST_SIZE>(&socket)).unwrap(), request);
+    for result in [40, 2] {
+        send(&socket, &CallReply::Return(result).encode(), &[]).unwrap();
+    }
+    assert_eq!(container.death(0), 0);
+    assert_eq!((program.exit_kind(), program.memory_u64(COUNT)), (ExitKind::Returned, 42));
 }
 
 /// Requests come at every moment around the system calls: none may be slept through.

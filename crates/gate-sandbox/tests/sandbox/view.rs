@@ -62,15 +62,15 @@ impl Running {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Mapping {
-    start: u64,
-    end: u64,
-    access: String,
-    file: String,
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) access: String,
+    pub(crate) file: String,
 }
 
 /// The mappings of a process but for the kernel's own legacy page.
-fn mappings(pid: i32) -> Vec<Mapping> {
+pub(crate) fn mappings(pid: i32) -> Vec<Mapping> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let parse = |line: &str| {
         let mut fields = line.split_whitespace();
@@ -113,6 +113,11 @@ fn identity_and_rights() {
         assert_eq!(status["SigIgn"], ["0000000000000000"]);
         assert_eq!(status["Threads"], ["1"]);
         assert_eq!(fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim(), "1000");
+        if let Ok(personality) = fs::read_to_string(format!("/proc/{pid}/personality")) {
+            assert_eq!(personality.trim(), "00000000");
+        } else {
+            assert!(!is_root());
+        }
     }
     let status = running.file("status");
     let status = status_fields(&status);

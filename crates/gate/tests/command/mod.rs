@@ -1,6 +1,8 @@
 //! The command, as a user has it.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+pub(crate) mod chain;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

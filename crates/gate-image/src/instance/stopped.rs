@@ -1,0 +1,157 @@
+//! Stopped programs as frames.
+
+use super::{Activity, Instance, Mutation, PendingCall, Phase, call};
+use crate::cache::LoadError;
+use crate::error::{ImageError, InstanceError};
+use crate::exit;
+use crate::frames::{Frames, FramesError};
+use crate::program::Program;
+use crate::state::State;
+use gate_compiler::{ImportResolver, Options};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A program that is stopped, as its frames tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Stopped {
+    pub(crate) frames: Arc<Frames>,
+    /// What it is doing.
+    pub(crate) activity: Activity,
+}
+
+/// Where a process writes frames down.
+#[derive(Debug)]
+pub(super) struct Export {
+    pub(super) file: Arc<OwnedFd>,
+    pub(super) size: u64,
+    /// What the program was started for.
+    pub(super) activity: Activity,
+}
+
+impl Mutation {
+    /// Reads and checks the frames which the program's process has written down. To be called when the process has
+    /// ended, with exit status zero; afterwards [`Instance::frames`] returns them.
+    ///
+    /// Fails if the instance has not been launched for that purpose, or if the process has left something else than
+    /// frames of the program.
+    pub fn finish_export(&self) -> Result<Arc<Frames>, FramesError> {
+        let export = self.export.as_ref().ok_or(FramesError::Incomplete)?;
+        let frames = Frames::read_exported(&self.program, &export.file, export.size)?;
+        check_call(&frames, &self.state)?;
+        let activity = activity(&frames, &self.program, &self.state, export.activity)?;
+        let frames = Arc::new(frames);
+        *self.lease.stopped() = Some(Stopped { frames: Arc::clone(&frames), activity });
+        Ok(frames)
+    }
+}
+
+impl Instance {
+    /// The frames of the program, if it is suspended and they are known: after an [export](Mutation::finish_export), or when
+    /// the instance comes from a snapshot.
+    pub fn frames(&self) -> Option<Arc<Frames>> {
+        self.lease.stopped().as_ref().map(|stopped| Arc::clone(&stopped.frames))
+    }
+
+    /// The host call which the program was making when it was suspended.
+    pub fn pending_call(&self) -> Result<Option<PendingCall>, ImageError> {
+        match self.is_frozen() {
+            true => call::read(&self.state),
+            false => Ok(None),
+        }
+    }
+
+    /// Makes this an instance of another program that was compiled from the same module, maybe with other options. If the
+    /// program is suspended, its frames must be known, and it will go on by them;
+    /// [`Instance::prepare_resume`] must follow.
+    ///
+    /// Fails if the other program cannot stop where this one did. Then the instance has not changed.
+    pub fn rebase(&mut self, program: &Program) -> Result<(), RebaseError> {
+        self.check_idle().map_err(InstanceError::from)?;
+        let exit = self.exit();
+        let stopped = match (self.is_frozen(), &*self.lease.stopped()) {
+            (false, _) => None,
+            (true, None) => return Err(FramesError::Incomplete.into()),
+            (true, Some(stopped)) => {
+                let frames = Arc::new(stopped.frames.rebase(program.base())?);
+                Some(Stopped { frames, activity: stopped.activity })
+            }
+        };
+        self.move_region(program)?;
+        self.program = program.clone();
+        if let (Phase::Run { .. }, Ok(exit)) = (self.phase, exit) {
+            // What is in the exit record about the other text means nothing any more.
+            exit::write_record(&self.state, exit)
+                .map_err(ImageError::system("write the exit record"))
+                .map_err(InstanceError::from)?;
+        }
+        if let Some(stopped) = stopped {
+            self.phase = Phase::Suspended { activity: stopped.activity };
+            *self.lease.stopped() = Some(stopped);
+        }
+        Ok(())
+    }
+
+    /// Compiles what a suspended instance needs to go on by its frames, if it does not have it yet. `wasm`, `options`
+    /// and `imports` must be those with which its program was compiled.
+    ///
+    /// For an instance that goes on otherwise nothing is done.
+    pub fn prepare_resume(
+        &mut self,
+        wasm: &[u8],
+        options: &Options,
+        imports: &dyn ImportResolver,
+    ) -> Result<(), LoadError> {
+        let Phase::Suspended { .. } = self.phase else { return Ok(()) };
+        let Some(frames) = self.frames() else { return Ok(()) };
+        self.program = self.program.with_resume_text(&frames, wasm, options, imports)?;
+        Ok(())
+    }
+}
+
+/// Why an instance cannot become one of another program.
+#[derive(Debug, thiserror::Error)]
+pub enum RebaseError {
+    /// It is running, or the program is of another module.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// Its frames are not known, or not ones of the other program.
+    #[error(transparent)]
+    Frames(#[from] FramesError),
+}
+
+/// A program is in a host function if it has a call.
+pub(crate) fn check_call(frames: &Frames, state: &State) -> Result<(), FramesError> {
+    match frames.is_in_host_function()? == call::read(state)?.is_some() {
+        true => Ok(()),
+        false => Err(FramesError::HostCall),
+    }
+}
+
+/// What a program does whose outermost function is that of the frames.
+fn activity(
+    frames: &Frames,
+    program: &Program,
+    state: &State,
+    begun: Activity,
+) -> Result<Activity, FramesError> {
+    let function = frames.outermost()?;
+    let is_start = begun.start && program.info().start == Some(function);
+    let is_entry = begun.entry == Some(function);
+    let start = match (is_start, is_entry) {
+        (false, false) => return Err(FramesError::Outermost { function }),
+        (true, true) => is_entry_pending(state)?,
+        (is_start, _) => is_start,
+    };
+    Ok(Activity { start, entry: begun.entry })
+}
+
+/// Whether rt has still to call the entry function after the start function, by its frame at the end of the stack.
+fn is_entry_pending(state: &State) -> Result<bool, ImageError> {
+    const DISTANCE: u64 = 24;
+
+    let mut word = [0; 8];
+    state
+        .read(state.instance_offset() - DISTANCE, &mut word)
+        .map_err(ImageError::system("read the stack"))?;
+    Ok(word != [0; 8])
+}

@@ -1,0 +1,75 @@
+//! What is compared.
+
+use gate_compiler::Value;
+use gate_image::{Inspector, Instance};
+use gate_runtime::Outcome;
+use std::fmt;
+
+/// How a program ended, and what it has left.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Its trap, or its exit code.
+    pub(crate) outcome: String,
+    pub(crate) results: Vec<Value>,
+    pub(crate) stdout: Vec<u8>,
+    /// Size and hash of each linear memory.
+    pub(crate) memories: Vec<(u64, blake3::Hash)>,
+    /// Globals and tables, as text.
+    pub(crate) others: String,
+}
+
+impl Ending {
+    pub(crate) fn new(
+        outcome: &Outcome,
+        instance: &Instance,
+        wasm: &[u8],
+        stdout: Vec<u8>,
+    ) -> anyhow::Result<Self> {
+        let memories = (0..).map_while(|index| instance.memory(index));
+        let memories = memories.map(|memory| {
+            let size = memory.size()?;
+            let mut hasher = blake3::Hasher::new();
+            let mut buf = vec![0; 1 << 16];
+            for at in (0..size).step_by(buf.len()) {
+                memory.read(at, &mut buf)?;
+                hasher.update(&buf);
+            }
+            Ok((size, hasher.finalize()))
+        });
+        let inspector = Inspector::new(instance, wasm);
+        let mut others = format!("{:?}", inspector.globals()?);
+        for index in 0..inspector.tables()?.len() {
+            let elements = format!("{:?}", inspector.table_elements(index, None)?);
+            others.push_str(&format!("; table {index}: {}", blake3::hash(elements.as_bytes())));
+        }
+        Ok(Self {
+            outcome: outcome.to_string(),
+            results: instance.results()?,
+            stdout,
+            memories: memories.collect::<anyhow::Result<_>>()?,
+            others,
+        })
+    }
+
+    /// In what it differs from the other one, if it does.
+    pub(crate) fn difference(&self, other: &Self) -> Option<String> {
+        let differ = |what: &str, ours: &dyn fmt::Debug, theirs: &dyn fmt::Debug| {
+            Some(format!("{what}: {ours:?} instead of {theirs:?}"))
+        };
+        match () {
+            () if self.outcome != other.outcome => differ("outcome", &self.outcome, &other.outcome),
+            () if self.results != other.results => differ("results", &self.results, &other.results),
+            () if self.stdout != other.stdout => {
+                let at = self.stdout.iter().zip(&other.stdout).take_while(|(a, b)| a == b).count();
+                differ(
+                    &format!("output of different bytes, at {at}; sizes"),
+                    &self.stdout.len(),
+                    &other.stdout.len(),
+                )
+            }
+            () if self.memories != other.memories => differ("memories", &self.memories, &other.memories),
+            () if self.others != other.others => differ("globals and tables", &self.others, &other.others),
+            () => None,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Makes random journeys for as long as is wanted, and reports.
+
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use gate_moves::{Journeys, Plan, Subject, hand_written, real};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Suspends programs at random moments, lets them go on in random ways, and compares how they end with uninterrupted
+/// runs.
+#[derive(Parser)]
+#[command(name = "gate-moves")]
+struct Command {
+    /// Number of suspensions.
+    #[arg(long, short = 'n', default_value_t = 100_000)]
+    suspensions: u64,
+    /// Greatest number of suspensions of one run.
+    #[arg(long, default_value_t = 40)]
+    per_journey: usize,
+    /// Of the random decisions.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many of ten runs are of random modules.
+    #[arg(long, default_value_t = 5)]
+    generated: u32,
+    /// Only programs whose names contain one of these.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Where `tools/build-programs` has put programs; none of them are run if it is not there.
+    #[arg(long, default_value = "target/programs")]
+    programs: PathBuf,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let command = Command::parse();
+    let mut subjects = hand_written()?;
+    if command.programs.join("wasm").exists() {
+        subjects.extend(real(&command.programs, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?);
+    } else {
+        eprintln!("without real programs: {} does not exist", command.programs.display());
+    }
+    subjects.retain(|Subject { name, .. }| {
+        command.only.is_empty() || command.only.iter().any(|part| name.contains(part.as_str()))
+    });
+    let seed = command.seed.unwrap_or_else(rand::random);
+    println!("seed {seed}");
+    let plan = Plan {
+        suspensions: command.suspensions,
+        per_journey: command.per_journey,
+        seed,
+        generated: command.generated,
+    };
+    let mut told = 0;
+    let report = Journeys::new()
+        .await?
+        .make(&subjects, &plan, |report| {
+            if report.suspensions() >= told + 2000 {
+                told = report.suspensions();
+                eprintln!("{told} suspensions, {} differences", report.differences.len());
+            }
+        })
+        .await?;
+    println!("{report}");
+    Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

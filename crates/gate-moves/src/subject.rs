@@ -1,0 +1,83 @@
+//! The programs.
+
+use crate::generated;
+use anyhow::Context;
+use std::fs;
+use std::path::Path;
+
+/// A program to run.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What reports call it.
+    pub name: String,
+    /// Its module.
+    pub wasm: Vec<u8>,
+    pub(crate) entry: Entry,
+}
+
+/// How a program is run.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// An exported function without parameters is called.
+    Function(&'static str),
+    /// It is a WASI command.
+    Command { args: Vec<&'static str>, stdin: Vec<u8> },
+}
+
+macro_rules! written {
+    ($($name:literal),*) => {
+        &[$(($name, include_str!(concat!("../programs/", $name, ".wat")))),*]
+    };
+}
+
+/// Programs which stop at places of every kind with values of every type.
+const HAND_WRITTEN: &[(&str, &str)] = written!["bulk", "deep", "floats", "start", "values"];
+
+/// The programs in this crate's directory `programs`.
+pub fn hand_written() -> anyhow::Result<Vec<Subject>> {
+    let subject = |&(name, text): &(&str, &str)| {
+        let wasm = wat::parse_str(text).with_context(|| format!("parse {name}.wat"))?;
+        Ok(Subject { name: name.into(), wasm, entry: Entry::Function("driver") })
+    };
+    HAND_WRITTEN.iter().map(subject).collect()
+}
+
+/// Names, arguments, and standard input within the repository, of programs that take some milliseconds.
+const REAL: &[(&str, &[&str], Option<&str>)] = &[
+    ("coremark", &["20"], None),
+    ("fannkuch", &["8"], None),
+    ("fib", &["25"], None),
+    ("json", &["40"], None),
+    ("lua", &["1"], Some("programs/inputs/workload.lua")),
+    ("matmul", &["64"], None),
+    ("nbody", &["20000"], None),
+    ("quickjs", &["1"], Some("programs/inputs/workload.js")),
+    ("quicksort", &["30000"], None),
+    ("sha256", &["4"], None),
+    ("sqlite", &["1"], Some("programs/inputs/workload.sql")),
+    ("trees", &["10"], None),
+    ("wasm3", &["15"], None),
+    ("zstd", &["3", "1"], Some("programs/inputs/workload.js")),
+];
+
+/// Programs in C and Rust, which `tools/build-programs` has built in the directory `built`. `repository` is where their
+/// input comes from.
+pub fn real(built: &Path, repository: &Path) -> anyhow::Result<Vec<Subject>> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    REAL.iter()
+        .map(|&(name, args, stdin)| {
+            let wasm = read(&built.join("wasm").join(format!("{name}.wasm")))?;
+            let stdin = stdin.map_or(Ok(Vec::new()), |path| read(&repository.join(path)))?;
+            let args = [&[name], args].concat();
+            Ok(Subject { name: name.into(), wasm, entry: Entry::Command { args, stdin } })
+        })
+        .collect()
+}
+
+impl Subject {
+    /// A random module.
+    pub fn generated(seed: u64) -> anyhow::Result<Self> {
+        let wasm = generated::module(seed)?;
+        Ok(Self { name: format!("generated {seed}"), wasm, entry: Entry::Function(generated::DRIVER) })
+    }
+}

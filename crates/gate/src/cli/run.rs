@@ -1,0 +1,105 @@
+//! `gate run`.
+
+use super::shared::{CacheArgs, CompilationArgs, SuspendArgs};
+use crate::exit;
+use crate::quantity::{parse_duration, parse_size, parse_stack_size};
+use clap::{Args, ValueHint};
+use std::ffi::OsString;
+use std::time::Duration;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  Run a WASI command; everything after the file belongs to the program:
+    gate run grep.wasm -n needle <haystack.txt
+
+  Call an exported function with arguments, and print its results:
+    gate run --invoke gcd math.wat 1071 462
+
+  Limit what an unknown program may take:
+    gate run --timeout 5s --max-memory 64m --time-resolution 1ms unknown.wasm
+
+  Give it environment variables, one of them from the command's own environment:
+    gate run --env MODE=fast --env LANG report.wasm
+
+  Stop it after an hour, and let it go on tomorrow, or elsewhere:
+    gate run --suspend-after 1h --snapshot state.wasm report.wasm
+    gate resume state.wasm
+
+  Read the module from standard input:
+    curl -s https://example.org/tool.wasm | gate run - --help";
+
+/// Run a program
+///
+/// Runs a WASI command, or calls an exported function of a module, in a process that can reach nothing but its
+/// arguments, its environment variables, its standard streams, clocks and random bytes.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "gate run [OPTIONS] FILE [ARGS]...",
+    after_long_help = format!("{}\n\n{RUN_EXAMPLES}", exit::HELP)
+)]
+pub(crate) struct RunArgs {
+    /// Call this exported function with ARGS as its arguments, and print its results, one per line
+    #[arg(long, value_name = "NAME")]
+    pub(crate) invoke: Option<String>,
+
+    /// Set an environment variable of the program, or hand on the one that the command has
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = parse_variable)]
+    pub(crate) env: Vec<Variable>,
+
+    /// Stop the program after this time: 10s, 1m30s, 500ms; a number alone is seconds
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// How large the program's linear memories may become together: 64m, 1.5g; a number alone is bytes
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_memory: Option<u64>,
+
+    /// Size of the program's stack
+    #[arg(long, value_name = "SIZE", default_value = "1m", value_parser = parse_stack_size)]
+    pub(crate) stack_size: u64,
+
+    /// How exactly the program can tell the time
+    #[arg(long, value_name = "DURATION", default_value = "1ns", value_parser = parse_duration)]
+    pub(crate) time_resolution: Duration,
+
+    #[command(flatten)]
+    pub(crate) suspend: SuspendArgs,
+
+    #[command(flatten)]
+    pub(crate) compilation: CompilationArgs,
+
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
+
+    /// The module, in binary or text form (`-` reads it from standard input), and arguments of the program or
+    /// the function. Whatever comes after FILE, options included, is the program's
+    // One list, because only then the parser takes no option behind the file for its own.
+    #[arg(value_name = "FILE [ARGS]", required = true, trailing_var_arg = true, value_hint = ValueHint::FilePath)]
+    pub(crate) file_and_args: Vec<OsString>,
+}
+
+/// An environment variable: name, and value unless it is to be handed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+}
+
+fn parse_variable(text: &str) -> Result<Variable, String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if name.is_empty() { Err("the name is empty".into()) } else { Ok(Variable { name: name.into(), value }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_have_names() {
+        assert!(parse_variable("=x").is_err());
+        assert_eq!(parse_variable("x"), Ok(Variable { name: "x".into(), value: None }));
+    }
+}

@@ -1,0 +1,91 @@
+//! Options that several subcommands have.
+
+use crate::quantity::{parse_duration, parse_offset};
+use clap::{Args, ValueEnum, ValueHint};
+use gate_compiler::{OptLevel, Target};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to compile.
+#[derive(Debug, Args)]
+pub(crate) struct CompilationArgs {
+    /// How much effort to spend on the speed of the code
+    #[arg(long, value_name = "LEVEL", default_value = "speed")]
+    opt: OptArg,
+
+    /// Which processors to compile for
+    #[arg(long, value_name = "TARGET", default_value = "host")]
+    target: TargetArg,
+}
+
+/// Where compiled modules are kept.
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    /// Keep compiled modules in this directory, instead of the user's cache directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) cache_dir: Option<PathBuf>,
+
+    /// Compile every time, and keep nothing
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub(crate) no_cache: bool,
+}
+
+/// When the program stops, and where its state goes then.
+#[derive(Debug, Args)]
+pub(crate) struct SuspendArgs {
+    /// Write the program's state to this file when it is suspended: by --suspend-after, at a --breakpoint, or by SIGINT or
+    /// SIGTERM. `-` is standard output; what the program prints goes to standard error then
+    #[arg(long, help_heading = "Suspension", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) snapshot: Option<PathBuf>,
+
+    /// Suspend the program after this time. Takes no account of --timeout, which kills it
+    #[arg(
+        long,
+        help_heading = "Suspension",
+        value_name = "DURATION",
+        value_parser = parse_duration,
+        requires = "snapshot"
+    )]
+    pub(crate) suspend_after: Option<Duration>,
+
+    /// Stop the program when it comes to the instruction at this offset in the module: 4711, 0x1267. Can be given several
+    /// times. Without --snapshot, it is a trap
+    #[arg(long = "breakpoint", help_heading = "Suspension", value_name = "OFFSET", value_parser = parse_offset)]
+    pub(crate) breakpoints: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OptArg {
+    /// As little as possible
+    None,
+    /// As much as makes programs faster
+    Speed,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TargetArg {
+    /// This one, with all that it can
+    Host,
+    /// Any of the x86-64 architecture
+    #[value(name = "x86-64")]
+    X86_64,
+    /// Any of the AArch64 architecture
+    Aarch64,
+}
+
+impl CompilationArgs {
+    /// Options of the compiler, for programs that stop at the given breakpoints.
+    pub(crate) fn options(&self, breakpoints: &[u32]) -> gate_compiler::Options {
+        let opt_level = match self.opt {
+            OptArg::None => OptLevel::None,
+            OptArg::Speed => OptLevel::Speed,
+        };
+        let target = match self.target {
+            TargetArg::Host => Target::Host,
+            TargetArg::X86_64 => Target::X86_64,
+            TargetArg::Aarch64 => Target::Aarch64,
+        };
+        let breakpoints = breakpoints.iter().copied().collect();
+        gate_compiler::Options { opt_level, target, breakpoints, ..Default::default() }
+    }
+}

@@ -1,0 +1,43 @@
+//! Away from a breakpoint that is not wanted any more.
+//!
+//! A program that was stopped at a breakpoint goes on with text that has it. It is stopped again as soon as possible, at any
+//! place that other text has, too, and goes on with that.
+
+use crate::exit::Problem;
+use crate::load::compile_problem;
+use gate_compiler::{Options, WasiImports};
+use gate_image::{Instance, LoadError, Program, RebaseError};
+use gate_runtime::Executor;
+use std::sync::Arc;
+
+/// What a program is to go on with.
+#[derive(Clone, Debug)]
+pub(crate) struct Detour {
+    pub(crate) program: Program,
+    /// What the program was compiled from, and how.
+    pub(crate) wasm: Arc<[u8]>,
+    pub(crate) options: Options,
+}
+
+impl Detour {
+    /// Lets a suspended instance go on with the text, if it can stop where it is. Returns whether that is so.
+    pub(crate) async fn take(&self, instance: &mut Instance, executor: &Executor) -> Result<bool, Problem> {
+        executor.export(instance).await.map_err(Problem::gate_failed)?;
+        match instance.rebase(&self.program) {
+            Ok(()) => {}
+            // It is at the breakpoint still, or again.
+            Err(RebaseError::Frames(_)) => return Ok(false),
+            Err(RebaseError::Instance(err)) => return Err(crate::session::instance_problem(err)),
+        }
+        prepare_resume(instance, &self.wasm, &self.options)?;
+        Ok(true)
+    }
+}
+
+/// Compiles what a suspended instance needs to go on.
+pub(crate) fn prepare_resume(instance: &mut Instance, wasm: &[u8], options: &Options) -> Result<(), Problem> {
+    instance.prepare_resume(wasm, options, &WasiImports).map_err(|err| match err {
+        LoadError::Compile(err) => compile_problem(err),
+        LoadError::Host(err) => Problem::gate_failed(err),
+    })
+}

@@ -1,0 +1,99 @@
+//! `gate resume`: a program from its snapshot to its end, or to the next snapshot.
+
+use crate::cli::ResumeArgs;
+use crate::drive::{self, Limits};
+use crate::exit::{Problem, Status};
+use crate::host::Host;
+use crate::load::CachePlace;
+use crate::module::Source;
+use crate::plan::Plan;
+use crate::runtime;
+use crate::session::Session;
+use crate::signals::Signals;
+use crate::snapshot::{self, Purpose, Saved, Sizes};
+use anyhow::Context;
+use gate_compiler::Options;
+use gate_runtime::{Config, Executor, HostFunctions, ProcessPolicy, RestoreError};
+use gate_wasi::Builder;
+use std::sync::Arc;
+
+/// What to resume, and how.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    source: Source,
+    limits: Limits,
+    sizes: Sizes,
+    policy: ProcessPolicy,
+    options: Options,
+    cache: CachePlace,
+}
+
+impl From<ResumeArgs> for Resume {
+    fn from(args: ResumeArgs) -> Self {
+        Self {
+            source: Source::new(args.file),
+            options: args.compilation.options(&args.suspend.breakpoints),
+            limits: Limits {
+                timeout: args.timeout,
+                suspend_after: args.suspend.suspend_after,
+                snapshot: args.suspend.snapshot,
+            },
+            sizes: Sizes { stack_size: args.stack_size, max_memory: args.max_memory },
+            policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
+            cache: args.cache.into(),
+        }
+    }
+}
+
+/// Lets a program go on, and returns how it ended.
+pub(crate) fn run(resume: Resume) -> Result<Status, Problem> {
+    runtime::block_on(resume.run())
+}
+
+impl Resume {
+    async fn run(self) -> Result<Status, Problem> {
+        let mut signals = Signals::new()?;
+        let (saved, executor) = tokio::select! {
+            both = restore(&self.source, &self.options, &self.cache, self.sizes, 1) => both?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
+        let wasm = Arc::clone(&saved.wasm);
+        let builder =
+            crate::streams::builder(&self.source, &self.limits, self.policy).map_err(Problem::gate_failed)?;
+        let session = session(self.source.to_string(), saved, builder, self.policy)
+            .map_err(|problem| problem.about(&self.source))?;
+        drive::drive(session, wasm, self.limits, executor, signals).await
+    }
+}
+
+/// Reads a snapshot, and prepares the program for going on, while the sandbox is being set up.
+pub(crate) async fn restore(
+    source: &Source,
+    options: &Options,
+    cache: &CachePlace,
+    sizes: Sizes,
+    max_procs: u32,
+) -> Result<(Saved, Executor), Problem> {
+    let config = Config { max_procs, ..Config::default() };
+    let (saved, executor) = tokio::join!(
+        snapshot::restore(source.clone(), options.clone(), cache.clone(), Purpose::Run(sizes)),
+        Executor::new(config)
+    );
+    let saved = saved?;
+    Ok((saved, executor.context("set up the sandbox").map_err(Problem::gate_failed)?))
+}
+
+/// A session that goes on where the program was suspended, with other streams.
+pub(crate) fn session(
+    subject: String,
+    saved: Saved,
+    streams: Builder,
+    policy: ProcessPolicy,
+) -> Result<Session, Problem> {
+    let Saved { instance, mut services, detour, .. } = saved;
+    let invalid = |err: RestoreError| Problem::cannot_run(err).about("invalid snapshot");
+    let plan = Plan::restore(&mut services).map_err(invalid)?;
+    let mut host = Host { wasi: streams.build().map_err(Problem::gate_failed)? };
+    host.restore(&services).map_err(invalid)?;
+    Ok(Session { subject, instance, host, plan, policy, goes_on: true, detour })
+}
