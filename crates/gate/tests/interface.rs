@@ -28,7 +28,10 @@ fn help_has_examples_and_exit_codes() {
         assert!(ended.stdout().contains(&format!("\n  {code} ")), "{code} is missing");
     }
     for (command, options) in [
-        ("resume", &["--snapshot", "--suspend-after", "--breakpoint", "--max-memory", "--opt", "\n  75 "][..]),
+        (
+            "resume",
+            &["--snapshot", "--suspend-after", "--breakpoint", "--max-memory", "--opt", "\n  75 "][..],
+        ),
         ("fork", &["--count", "--output-dir", "--snapshot-dir", "--timeout", "\n  75 "]),
         ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
         ("coredump", &["--output", "\n  127 "]),

@@ -83,8 +83,10 @@ fn stops_make_no_difference() {
         // What has not been read is still in the file.
         let file = input.map(|name| File::open(resolve(name)).expect("open an input"));
         let stdin = || file.as_ref().map_or_else(Stdio::null, |file| file.try_clone().unwrap().into());
-        let options: [&[&str]; 2] =
-            [&["--suspend-after", "15ms", "--opt", "none"], &["--suspend-after", "15ms", "--target", "x86-64"]];
+        let options: [&[&str]; 2] = [
+            &["--suspend-after", "15ms", "--opt", "none"],
+            &["--suspend-after", "15ms", "--target", "x86-64"],
+        ];
         let chain = command::chain::chain(first, &snapshot, &options, stdin);
         assert_eq!(Some(chain.code), native.status.code(), "{program}");
         assert!(chain.stdout == native.stdout, "output of {program} after {} hops", chain.hops);

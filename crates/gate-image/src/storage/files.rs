@@ -117,12 +117,9 @@ impl Files {
     /// Makes an empty file.
     pub(super) fn create_file(&self, name: &str) -> Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        self.step(
-            "create",
-            name,
-            Step::Create,
-            || Ok(rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?),
-        )
+        self.step("create", name, Step::Create, || {
+            Ok(rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?)
+        })
     }
 
     /// Makes a file of zeros.
@@ -206,15 +203,12 @@ impl Files {
 
     /// Removes a file, if it exists.
     pub(super) fn remove(&self, name: &str) -> Result<()> {
-        self.step(
-            "remove",
-            name,
-            Step::Remove,
-            || match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+        self.step("remove", name, Step::Remove, || {
+            match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(errno) => Err(errno.into()),
-            },
-        )
+            }
+        })
     }
 
     /// Names of all files.
