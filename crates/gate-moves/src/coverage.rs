@@ -64,8 +64,8 @@ impl Coverage {
     pub fn missing(&self) -> Vec<String> {
         let kinds = KINDS.iter().filter(|kind| !self.kinds.contains_key(kind)).map(ToString::to_string);
         let types = TYPES.iter().map(|&ty| name(ty)).chain([NAN]);
-        let seen = |ty: &str| self.values.keys().any(|(_, seen)| *seen == ty);
-        kinds.chain(types.filter(|ty| !seen(*ty)).map(Into::into)).collect()
+        let seen = |ty: &str| self.values.keys().any(|&(_, seen)| seen == ty);
+        kinds.chain(types.filter(|ty| !seen(ty)).map(Into::into)).collect()
     }
 }
 

@@ -14,8 +14,8 @@ pub(crate) struct Ending {
     pub(crate) stdout: Vec<u8>,
     /// Size and hash of each linear memory.
     pub(crate) memories: Vec<(u64, blake3::Hash)>,
-    /// Globals and tables, as text.
-    pub(crate) others: String,
+    /// Each global and table, as text.
+    pub(crate) others: Vec<String>,
 }
 
 impl Ending {
@@ -37,10 +37,10 @@ impl Ending {
             Ok((size, hasher.finalize()))
         });
         let inspector = Inspector::new(instance, wasm);
-        let mut others = format!("{:?}", inspector.globals()?);
+        let mut others: Vec<_> = inspector.globals()?.iter().map(|global| format!("{global:?}")).collect();
         for index in 0..inspector.tables()?.len() {
             let elements = format!("{:?}", inspector.table_elements(index, None)?);
-            others.push_str(&format!("; table {index}: {}", blake3::hash(elements.as_bytes())));
+            others.push(format!("table {index}: {}", blake3::hash(elements.as_bytes())));
         }
         Ok(Self {
             outcome: outcome.to_string(),
@@ -68,7 +68,13 @@ impl Ending {
                 )
             }
             () if self.memories != other.memories => differ("memories", &self.memories, &other.memories),
-            () if self.others != other.others => differ("globals and tables", &self.others, &other.others),
+            () if self.others != other.others => {
+                let differing = |ours: &Self, theirs: &Self| -> Vec<String> {
+                    ours.others.iter().filter(|item| !theirs.others.contains(item)).cloned().collect()
+                };
+                let what = format!("{}, globals and tables", self.outcome);
+                differ(&what, &differing(self, other), &differing(other, self))
+            }
             () => None,
         }
     }

@@ -8,7 +8,7 @@ use wasm_smith::{Config, Module};
 use wasmparser::{BinaryReader, FuncType, Parser, Payload, ValType};
 
 /// Name of the export of the function that calls the others: `() -> i64`.
-pub const DRIVER: &str = "the driver";
+pub(crate) const DRIVER: &str = "the driver";
 
 /// How often functions are entered and loops are repeated before the module stops itself with a trap.
 const FUEL: u32 = 300_000;
@@ -17,7 +17,7 @@ const FUEL: u32 = 300_000;
 const ROUNDS: i32 = 2000;
 
 /// Makes a module. The same seed gives the same one.
-pub fn module(seed: u64) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn module(seed: u64) -> anyhow::Result<Vec<u8>> {
     let mut rng = StdRng::seed_from_u64(seed);
     for _ in 0..100 {
         let mut bytes = vec![0; rng.random_range(1000..12_000)];

@@ -77,22 +77,20 @@ fn stops_make_no_difference() {
         let dir = tempfile::tempdir().unwrap();
         let snapshot = dir.path().join("state.wasm");
         let mut first = Command::new(env!("CARGO_BIN_EXE_gate"));
-        first.args(["run", "--suspend-after", "8ms", "--snapshot"]).arg(&snapshot);
+        first.args(["run", "--suspend-after", "2ms", "--snapshot"]).arg(&snapshot);
         first.arg(PROGRAMS.join("wasm").join(format!("{program}.wasm"))).args(args);
         first.env("XDG_CACHE_HOME", &*CACHE);
         // What has not been read is still in the file.
         let file = input.map(|name| File::open(resolve(name)).expect("open an input"));
         let stdin = || file.as_ref().map_or_else(Stdio::null, |file| file.try_clone().unwrap().into());
-        let options: [&[&str]; 2] = [
-            &["--suspend-after", "15ms", "--opt", "none"],
-            &["--suspend-after", "15ms", "--target", "x86-64"],
-        ];
+        let options: [&[&str]; 2] =
+            [&["--suspend-after", "4ms", "--opt", "none"], &["--suspend-after", "4ms", "--target", "x86-64"]];
         let chain = command::chain::chain(first, &snapshot, &options, stdin);
         assert_eq!(Some(chain.code), native.status.code(), "{program}");
         assert!(chain.stdout == native.stdout, "output of {program} after {} hops", chain.hops);
         hops += chain.hops;
     }
-    assert!(hops >= 20, "they were stopped {hops} times only");
+    assert!(hops >= 12, "they were stopped {hops} times only");
 }
 
 /// Exit code of a native program that aborts, as shells tell it, and of a program that traps.
