@@ -167,10 +167,10 @@ fn source_lines_are_shown() {
     let ended = inspect(&["--stack"], &snapshot).quietly(0);
     let source = source.display();
     for text in [
-        format!("   0: outer (function "),
+        "   0: outer (function ".to_owned(),
         format!("        inlined turn at {source}:4:"),
         format!("        at {source}:7:"),
-        format!("   1: spin (function "),
+        "   1: spin (function ".to_owned(),
         format!("        at {source}:10:"),
         ": i32 42\n".to_owned(),
     ] {
