@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod density;
 mod floor;
 mod peer;
 mod run;
@@ -14,6 +15,7 @@ mod stats;
 mod stress;
 mod subject;
 mod suspend;
+mod throughput;
 mod wasi_shim;
 mod workload;
 
@@ -34,6 +36,14 @@ enum Action {
     Run(Selection),
     /// Time of starting a program that does nothing, to its end.
     Start(Selection),
+    /// Programs per second, by how many are run at once.
+    Throughput(Selection),
+    /// What thousands of idle programs in one executor cost, and how quick one is among them.
+    Density {
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = gate_runtime::MAX_PROCS)]
+        programs: u32,
+    },
     /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
     Suspend(Selection),
     /// Time of compilation and size of the text, one thread each.
@@ -81,6 +91,8 @@ fn main() -> anyhow::Result<()> {
     match Command::parse().action {
         Action::Run(selection) => runtime()?.block_on(run::measure(&selection)),
         Action::Start(selection) => runtime()?.block_on(start::measure(&selection)),
+        Action::Throughput(selection) => runtime()?.block_on(throughput::measure(&selection)),
+        Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
         Action::Stress { minutes } => stress::run(minutes),

@@ -9,16 +9,13 @@ use anyhow::ensure;
 use gate_image::Program;
 use gate_runtime::{Process, TrapId};
 use gate_wasi::WasiCtx;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+/// Does nothing.
+pub(crate) const PROGRAM: &str = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
 
 /// How long a prepared process has had time to become ready.
 const PREPARATION: Duration = Duration::from_millis(2);
-
-/// How many programs run at once when they are counted per second.
-const AT_ONCE: usize = 8;
 
 /// Alternates between the ways of starting.
 pub(crate) async fn measure(selection: &Selection) -> anyhow::Result<()> {
@@ -66,35 +63,15 @@ pub(crate) async fn measure(selection: &Selection) -> anyhow::Result<()> {
         let (median, high) = (samples.median(), samples.percentile(99));
         println!("{what:<52} {:>8.1} {:>8.1}", microseconds(median), microseconds(high));
     }
-    throughput(subject, program, rounds).await
-}
-
-async fn throughput(subject: Subject, program: Program, rounds: usize) -> anyhow::Result<()> {
-    let subject = Arc::new(subject);
-    let start = Instant::now();
-    let tasks: Vec<_> = (0..AT_ONCE)
-        .map(|_| {
-            let (subject, program) = (Arc::clone(&subject), program.clone());
-            tokio::spawn(async move {
-                for _ in 0..rounds {
-                    let mut wasi = WasiCtx::builder().args(["noop"]).build()?;
-                    let mut process = subject.process().await?;
-                    run_once(&mut process, &program, &mut wasi).await?;
-                    process.close().await;
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await??;
-    }
-    let rate = (AT_ONCE * rounds) as f64 / start.elapsed().as_secs_f64();
-    println!("gate: {rate:.0} programs per second, {AT_ONCE} at once");
     Ok(())
 }
 
-async fn run_once(process: &mut Process, program: &Program, wasi: &mut WasiCtx) -> anyhow::Result<()> {
+/// Runs a program that does nothing, in a process that is there.
+pub(crate) async fn run_once(
+    process: &mut Process,
+    program: &Program,
+    wasi: &mut WasiCtx,
+) -> anyhow::Result<()> {
     let outcome = run_in(process, program, wasi).await?;
     ensure!(outcome.trap == TrapId::Exit, "trap: {outcome}");
     Ok(())

@@ -23,6 +23,10 @@ impl Samples {
         self.values.push(value);
     }
 
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.values.append(&mut other.values);
+    }
+
     pub(crate) fn median(&self) -> Duration {
         self.percentile(50)
     }

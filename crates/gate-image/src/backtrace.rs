@@ -8,13 +8,14 @@ use crate::state::State;
 use gate_compiler::{AddressMapping, Maps};
 use gate_wire::context::ExitKind;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Longest chain of frames that is followed.
 const MAX_FRAMES: usize = 65536;
 
 /// How many frames are kept and printed; of the others only the number.
-const MAX_PRINTED: usize = 50;
+pub(crate) const MAX_PRINTED: usize = 50;
 
 /// Longest function name that is printed, in characters.
 const MAX_NAME: usize = 256;
@@ -23,14 +24,14 @@ const MAX_NAME: usize = 256;
 ///
 /// It is read from what the program has left on its stack, so that a program which has escaped its compiled code
 /// can make it say anything; but nothing worse.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backtrace {
     frames: Vec<BacktraceFrame>,
     omitted: usize,
 }
 
 /// A function on the stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacktraceFrame {
     /// Index of the function.
     pub function: u32,
@@ -81,6 +82,24 @@ impl Backtrace {
             }
         }
         Ok(backtrace)
+    }
+
+    /// Puts one together of functions, with offsets in the module, and the number of further frames. `None` if there is no such
+    /// function.
+    pub(crate) fn from_places(
+        program: &Program,
+        places: &[(u32, Option<u32>)],
+        omitted: usize,
+    ) -> Result<Option<Self>, ImageError> {
+        let maps = program.maps()?;
+        let frame = |&(function, wasm_offset): &(u32, Option<u32>)| {
+            // They are those that are not imported, in order.
+            let index = function.checked_sub(program.info().imported_functions)?;
+            let name = maps.functions.get(index as usize)?.name.clone();
+            Some(BacktraceFrame { function, name, wasm_offset })
+        };
+        let frames: Option<Vec<_>> = places.iter().map(frame).collect();
+        Ok(frames.map(|frames| Self { frames, omitted }))
     }
 
     /// The innermost frames.

@@ -84,6 +84,11 @@ impl<'a> Inspector<'a> {
         stack::view(self, frames)
     }
 
+    /// In which functions the program has trapped, innermost first, without values. Empty if it has not.
+    pub fn trace(&self) -> Result<Vec<FrameView>, InspectError> {
+        stack::trace(self)
+    }
+
     /// All globals.
     pub fn globals(&self) -> Result<Vec<GlobalView>, InspectError> {
         regions::globals(self)

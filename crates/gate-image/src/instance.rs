@@ -75,6 +75,8 @@ pub struct Instance {
     phase: Phase,
     /// Entry function for the next run that calls one. Its arguments are in the entry area.
     entry: Option<u32>,
+    /// Where the last run trapped, if its state does not tell because it was elsewhere, or with other text.
+    trace: Option<Backtrace>,
     lease: Arc<Lease>,
 }
 
@@ -110,6 +112,7 @@ impl Instance {
             options: InstanceOptions { stack_size, ..*options },
             phase: Phase::Fresh,
             entry: None,
+            trace: None,
             lease: Arc::default(),
         })
     }
@@ -202,9 +205,10 @@ impl Instance {
 
     /// In which functions the last run ended, innermost first. Empty if it ended by returning.
     pub fn backtrace(&self) -> Result<Backtrace, ImageError> {
-        match &self.phase {
-            Phase::Run { placement, .. } => Backtrace::capture(&self.program, &self.state, placement),
-            _ => Ok(Backtrace::default()),
+        match (&self.trace, &self.phase) {
+            (Some(trace), _) => Ok(trace.clone()),
+            (None, Phase::Run { placement, .. }) => Backtrace::capture(&self.program, &self.state, placement),
+            (None, _) => Ok(Backtrace::default()),
         }
     }
 
@@ -220,7 +224,12 @@ impl Instance {
     ) -> Self {
         let lease = Lease { monotonic_time: AtomicU64::new(monotonic_time), stopped: Mutex::new(stopped) };
         let (program, state) = (program.clone(), Arc::new(state));
-        Self { program, state, options, phase, entry, lease: Arc::new(lease) }
+        Self { program, state, options, phase, entry, trace: None, lease: Arc::new(lease) }
+    }
+
+    /// The same instance, with where its last run trapped.
+    pub(crate) fn with_trace(self, trace: Option<Backtrace>) -> Self {
+        Self { trace, ..self }
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {

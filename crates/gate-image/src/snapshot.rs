@@ -21,6 +21,7 @@ mod sections;
 mod source;
 mod status;
 mod tables;
+mod trace;
 mod write;
 
 pub(crate) use instruction::instruction_at;
@@ -41,6 +42,7 @@ const SNAPSHOT_SECTION: &str = "gate.snapshot";
 const MEMORY_SECTION: &str = "gate.memory";
 const STATE_SECTION: &str = "gate.state";
 const STACK_SECTION: &str = "gate.stack";
+const TRACE_SECTION: &str = "gate.trace";
 const SERVICE_SECTION: &str = "gate.service";
 
 /// Largest part of a snapshot that consists of one data section or one custom section with memory, in bytes.

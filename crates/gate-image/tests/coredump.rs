@@ -4,6 +4,7 @@ use gate_compiler::Value;
 use gate_image::{CoreDump, CoreDumpError, CoreFrame, CoreMemory, MemoryContents};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::iter;
 use std::ops::Range;
 use wasmparser::{
     BinaryReader, CoreDumpInstancesSection, CoreDumpModulesSection, CoreDumpSection, CoreDumpStackSection,
@@ -163,7 +164,7 @@ fn scattered_memory_makes_no_more_segments_than_tools_read() {
     struct Scattered;
     impl MemoryContents for Scattered {
         fn extents(&self) -> io::Result<Vec<Range<u64>>> {
-            Ok(vec![0..1 << 30])
+            Ok(iter::once(0..1 << 30).collect())
         }
         fn read(&self, addr: u64, buf: &mut [u8]) -> io::Result<()> {
             buf.fill(0);
@@ -197,7 +198,7 @@ fn what_cannot_be_read_or_written_is_told() {
     struct Broken;
     impl MemoryContents for Broken {
         fn extents(&self) -> io::Result<Vec<Range<u64>>> {
-            Ok(vec![0..1 << 16])
+            Ok(iter::once(0..1 << 16).collect())
         }
         fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
             Err(io::ErrorKind::UnexpectedEof.into())

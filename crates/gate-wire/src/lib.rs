@@ -13,6 +13,8 @@
 //! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
 //! | [`wasi`] | the compiler, rt and the host: the numbers of the WASI functions |
+//! | [`gate`] | the compiler and the host: the numbers of the functions for packets |
+//! | [`packet`] | programs and the host: packets |
 //! | [`trap`] | everyone: why a program stopped |
 
 #![no_std]
@@ -23,7 +25,9 @@ pub mod context;
 pub mod control;
 pub mod cow;
 pub mod frames;
+pub mod gate;
 pub mod load;
+pub mod packet;
 pub mod record;
 pub mod trap;
 pub mod wasi;

@@ -7,7 +7,7 @@ use crate::module::Source;
 use crate::output::print;
 use crate::replace::{Cancel, Replacement};
 use anyhow::{Context, anyhow};
-use gate_compiler::{Options, WasiImports};
+use gate_compiler::{GateImports, Options};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub(crate) fn run(compile: Compile) -> Result<Status, Problem> {
         return Err(Problem::usage(anyhow!("a listing is written next to the text, which must be a file")));
     }
     let wasm = compile.source.read(compile.options.limits.module_size).map_err(about)?;
-    let module = gate_compiler::compile(&wasm, &compile.options, &WasiImports)
+    let module = gate_compiler::compile(&wasm, &compile.options, &GateImports)
         .map_err(compile_problem)
         .map_err(about)?;
     if to_stdout {

@@ -5,7 +5,7 @@
 
 use crate::exit::Problem;
 use crate::load::compile_problem;
-use gate_compiler::{Options, WasiImports};
+use gate_compiler::{GateImports, Options};
 use gate_image::{Instance, LoadError, Program, RebaseError};
 use gate_runtime::Executor;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Detour {
 
 /// Compiles what a suspended instance needs to go on.
 pub(crate) fn prepare_resume(instance: &mut Instance, wasm: &[u8], options: &Options) -> Result<(), Problem> {
-    instance.prepare_resume(wasm, options, &WasiImports).map_err(|err| match err {
+    instance.prepare_resume(wasm, options, &GateImports).map_err(|err| match err {
         LoadError::Compile(err) => compile_problem(err),
         LoadError::Host(err) => Problem::gate_failed(err),
     })

@@ -151,8 +151,11 @@ fn view(saved: &Saved, parts: &Parts) -> Result<View, Problem> {
     let frames = saved.instance.frames();
     let mut view = View::default();
     if parts.stack || !in_parts {
-        let stack = frames.as_deref().map(|frames| inspector.stack(frames)).transpose().map_err(problem)?;
-        view.stack = Some(stack.unwrap_or_default());
+        let stack = match frames.as_deref() {
+            Some(frames) => inspector.stack(frames),
+            None => inspector.trace(),
+        };
+        view.stack = Some(stack.map_err(problem)?);
     }
     if !in_parts {
         view.overview = Some(overview(saved, &inspector, view.stack.as_deref().unwrap_or_default())?);

@@ -5,7 +5,7 @@ use crate::exit::Problem;
 use crate::module::Source;
 use crate::progress::Progress;
 use anyhow::{Context, anyhow};
-use gate_compiler::{CompileError, ErrorKind, Options, WasiImports};
+use gate_compiler::{CompileError, ErrorKind, GateImports, Options};
 use gate_image::{Cache, CacheOutcome, LoadError, Program};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -97,10 +97,10 @@ pub(crate) fn compile_problem(err: CompileError) -> Problem {
 /// Compiles a module, or finds it in the cache.
 pub(crate) fn compile(wasm: &[u8], options: &Options, cache: &CachePlace) -> Result<Program, Problem> {
     let Some(cache) = cache.open()? else {
-        let module = gate_compiler::compile(wasm, options, &WasiImports).map_err(compile_problem)?;
+        let module = gate_compiler::compile(wasm, options, &GateImports).map_err(compile_problem)?;
         return Program::new(module).context("make the program's image").map_err(Problem::gate_failed);
     };
-    match cache.load_or_compile(wasm, options, &WasiImports) {
+    match cache.load_or_compile(wasm, options, &GateImports) {
         Ok((program, outcome)) => {
             match outcome {
                 CacheOutcome::Hit => debug!("compiled module found in cache"),

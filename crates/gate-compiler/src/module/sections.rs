@@ -9,6 +9,7 @@ use crate::imports::{ImportProblem, ImportResolver};
 use crate::options::{Limits, Options};
 use crate::value::{FuncType, ValType};
 use gate_wire::context::MAX_CALL_ARGS;
+use gate_wire::packet::MAX_PACKET_SIZE;
 use std::collections::HashMap;
 use wasmparser::{
     Chunk, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Import, Parser, Payload,
@@ -224,6 +225,11 @@ impl<'a> SectionReader<'a, '_> {
         let function = match self.imports.resolve(module, name, ty) {
             Ok(function) => function,
             Err(ImportProblem::Unknown) => return error(format!("unknown import (a function of type {ty})")),
+            Err(ImportProblem::PacketSize) => {
+                return error(format!(
+                    "unknown import: the number in its name is not a packet size of at least {MAX_PACKET_SIZE}"
+                ));
+            }
             Err(ImportProblem::WrongType { expected }) => {
                 return error(format!("incompatible import type: expected {expected}, found {ty}"));
             }

@@ -1,6 +1,7 @@
 //! The call stack.
 
 use super::{InspectError, Inspector, ValueView};
+use crate::backtrace::BacktraceFrame;
 use crate::frames::Frames;
 use crate::lines::{Lines, SourceFrame};
 use crate::snapshot::instruction_at;
@@ -20,7 +21,7 @@ pub struct FrameView {
     /// Offset in the function's body of that instruction. Zero for imported functions.
     pub body_offset: u32,
     /// What it does next: `enter`, `loop`, `call` (what is called is the next inner frame), `execute` (an instruction), or
-    /// `breakpoint`.
+    /// `breakpoint`; or nothing any more, `trap`.
     pub next: &'static str,
     /// Where in the source code that is: the function itself, and functions into which it was inlined.
     pub source: Vec<SourceFrame>,
@@ -83,4 +84,29 @@ pub(super) fn view(inspector: &Inspector<'_>, frames: &Frames) -> Result<Vec<Fra
         }
     };
     Ok(frames.iter()?.map(view).collect())
+}
+
+/// Frames of a program that has trapped.
+pub(super) fn trace(inspector: &Inspector<'_>) -> Result<Vec<FrameView>, InspectError> {
+    let backtrace = inspector.instance.backtrace()?;
+    let maps = inspector.instance.program().maps()?;
+    let bodies: HashMap<u32, u32> = maps.functions.iter().map(|f| (f.function, f.code_offset)).collect();
+    let offsets: BTreeSet<u32> = backtrace.frames().iter().filter_map(|frame| frame.wasm_offset).collect();
+    let sources = Lines::new(inspector.wasm).map_or_else(BTreeMap::new, |lines| lines.find(&offsets));
+    let view = |(index, frame): (usize, &BacktraceFrame)| {
+        let body = bodies.get(&frame.function).copied().unwrap_or_default();
+        // Where it is not known, the function's start is nearest.
+        let wasm_offset = frame.wasm_offset.unwrap_or(body);
+        FrameView {
+            function: frame.function,
+            name: inspector.function_name(frame.function),
+            wasm_offset,
+            body_offset: wasm_offset.saturating_sub(body),
+            next: if index == 0 { "trap" } else { "call" },
+            source: sources.get(&wasm_offset).cloned().unwrap_or_default(),
+            locals: Vec::new(),
+            operands: Vec::new(),
+        }
+    };
+    Ok(backtrace.frames().iter().enumerate().map(view).collect())
 }

@@ -25,6 +25,7 @@ impl Instance {
             options: self.options,
             phase: self.phase,
             entry: self.entry,
+            trace: self.trace.clone(),
             lease: Arc::new(lease),
         })
     }

@@ -113,6 +113,7 @@ impl Instance {
         };
         let launch = self.launch_with(&mut space, rt_span, begin, (placement, activity), memories, frames)?;
         self.entry = None;
+        self.trace = None;
         *self.lease.stopped() = None;
         self.phase = Phase::Run { placement, activity };
         Ok(launch)

@@ -3,7 +3,7 @@
 use super::{Activity, Instance, Mutation, PendingCall, Phase, call};
 use crate::cache::LoadError;
 use crate::error::{ImageError, InstanceError};
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::frames::{Frames, FramesError};
 use crate::program::Program;
 use crate::state::State;
@@ -76,6 +76,10 @@ impl Instance {
                 Some(Stopped { frames, activity: stopped.activity })
             }
         };
+        if let Ok(Exit::Trapped(_)) = exit {
+            // Addresses in the other text mean something else.
+            self.trace = Some(self.backtrace().map_err(InstanceError::from)?);
+        }
         self.move_region(program)?;
         self.program = program.clone();
         if let (Phase::Run { .. }, Ok(exit)) = (self.phase, exit) {

@@ -1,6 +1,7 @@
 //! What of a stored instance is in no file of its own.
 
 use super::{Instance, InstanceOptions, Lease, Phase};
+use crate::backtrace::Backtrace;
 use crate::error::{ImageError, ProgramError};
 use crate::program::Program;
 use crate::state::State;
@@ -15,6 +16,7 @@ struct Native {
     entry: Option<u32>,
     monotonic_time: u64,
     options: InstanceOptions,
+    trace: Option<Backtrace>,
 }
 
 impl Instance {
@@ -40,6 +42,7 @@ impl Instance {
             entry: self.entry,
             monotonic_time: self.monotonic_time(),
             options: self.options,
+            trace: self.trace.clone(),
         };
         let native = postcard::to_stdvec(&native);
         native.map(Some).map_err(|_| ImageError::image("description of a stored instance"))
@@ -47,7 +50,7 @@ impl Instance {
 
     /// An instance of the program whose text was the same when it was described, with the state that it had.
     pub(crate) fn from_stored(program: &Program, state: &Arc<State>, native: &[u8]) -> Option<Self> {
-        let Native { phase, entry, monotonic_time, options } = postcard::from_bytes(native).ok()?;
+        let Native { phase, entry, monotonic_time, options, trace } = postcard::from_bytes(native).ok()?;
         let info = program.info();
         let functions = [entry, phase.activity().and_then(|activity| activity.entry)];
         let fits = state.memories.len() == info.memories.len()
@@ -59,6 +62,7 @@ impl Instance {
             options,
             phase,
             entry,
+            trace,
             lease: Arc::new(Lease {
                 monotonic_time: AtomicU64::new(monotonic_time),
                 stopped: Mutex::default(),

@@ -6,18 +6,16 @@ use super::pieces::Piece;
 use super::sections::Section;
 use super::status::{Progress, Status};
 use super::tables::{ElementPiece, Tables};
-use super::write::{Part, Snapshot, header_size, push_piece_header, push_segment_header};
+use super::write::{Part, Snapshot, Stack, header_size, push_piece_header, push_segment_header};
 use super::{
     HEADER, MAX_MEMORY_SECTION, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION,
-    STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, overlay,
+    STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION, overlay,
 };
-use crate::frames::Frames;
 use crate::leb::{self, Cursor};
 use gate_compiler::{ValType, Value};
 use gate_wire::WASM_PAGE_SIZE;
 use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// How many segments WebAssembly engines accept in a section.
 const MAX_SEGMENTS: usize = 100_000;
@@ -47,7 +45,7 @@ impl<'a> Plan<'a> {
         globals: &[Value],
         tables: &Tables,
         status: &Status,
-        frames: Option<Arc<Frames>>,
+        stack: Option<Stack>,
         services: &'a [ServiceState],
     ) -> Result<Snapshot<'a>, SnapshotError> {
         let new_elements = self.element_segments(globals, tables);
@@ -110,11 +108,15 @@ impl<'a> Plan<'a> {
         self.behind = true;
         self.memory_sections(segments)?;
         self.custom_section(STATE_SECTION, status.encode());
-        if let Some(frames) = frames {
-            let mut counter = Counter::default();
-            frames.write_stored(&mut counter).map_err(SnapshotError::Write)?;
-            self.custom_header(STACK_SECTION, counter.0)?;
-            self.push(Part::Frames(frames), counter.0);
+        match stack {
+            Some(Stack::Frames(frames)) => {
+                let mut counter = Counter::default();
+                frames.write_stored(&mut counter).map_err(SnapshotError::Write)?;
+                self.custom_header(STACK_SECTION, counter.0)?;
+                self.push(Part::Frames(frames), counter.0);
+            }
+            Some(Stack::Trace(trace)) => self.custom_section(TRACE_SECTION, trace.encode()),
+            None => {}
         }
         for service in services {
             let mut name = Vec::new();

@@ -5,6 +5,7 @@ use super::reader::Reader;
 use super::source::Source;
 use super::status::Status;
 use super::tables::ElementPiece;
+use super::trace::Trace;
 use super::{ServiceState, SnapshotError, instruction_at};
 use crate::frames::Frames;
 use crate::instance::InstanceOptions;
@@ -43,6 +44,8 @@ pub struct Restored {
     pub(super) services: Vec<ServiceState>,
     /// Contents of the stack section.
     pub(super) stack: Option<Vec<u8>>,
+    /// Where it trapped.
+    pub(super) trace: Option<Trace>,
     pub(super) globals: Vec<Value>,
     /// Numbers of elements of the tables.
     pub(super) table_sizes: Vec<u32>,

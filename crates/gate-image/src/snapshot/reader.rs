@@ -7,11 +7,13 @@ use super::read::{Memories, Restored, SnapshotLimits};
 use super::source::Source;
 use super::status::{Progress, Status};
 use super::tables::{ElementPiece, MAX_ELEMENTS};
+use super::trace::Trace;
 use super::{
     HEADER, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION, STACK_SECTION,
-    STATE_SECTION, ServiceState, SnapshotError,
+    STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
 };
 use crate::error::ImageError;
+use crate::exit::Exit;
 use crate::leb::Cursor;
 use crate::memfd::{self, Executable};
 use gate_compiler::{ValType, Value};
@@ -45,6 +47,7 @@ pub(super) struct Reader<'a, R> {
     memory: Memories,
     status: Option<Status>,
     stack: Option<Vec<u8>>,
+    trace: Option<Trace>,
     services: Vec<ServiceState>,
 }
 
@@ -54,6 +57,7 @@ enum Kind {
     Memory,
     State,
     Stack,
+    Trace,
     Service,
 }
 
@@ -106,6 +110,7 @@ impl<'a, R: Read> Reader<'a, R> {
             memory: Memories { file, sizes: Vec::new(), pieces: Vec::new() },
             status: None,
             stack: None,
+            trace: None,
             services: Vec::new(),
         })
     }
@@ -130,11 +135,15 @@ impl<'a, R: Read> Reader<'a, R> {
             (Progress::Suspended { .. }, Some(_)) | (_, None) => {}
             (_, Some(_)) => return contradiction(Problem::Section(STACK_SECTION.into())),
         }
+        if self.trace.is_some() && !matches!(status.progress, Progress::Ended(Exit::Trapped(_))) {
+            return contradiction(Problem::Section(TRACE_SECTION.into()));
+        }
         Ok(Restored {
             module,
             status,
             services: self.services,
             stack: self.stack,
+            trace: self.trace,
             globals: self.globals,
             table_sizes: self.table_sizes,
             elements: self.elements,
@@ -338,6 +347,7 @@ impl<'a, R: Read> Reader<'a, R> {
             name if name == MEMORY_SECTION.as_bytes() => (Kind::Memory, MEMORY_SECTION),
             name if name == STATE_SECTION.as_bytes() => (Kind::State, STATE_SECTION),
             name if name == STACK_SECTION.as_bytes() => (Kind::Stack, STACK_SECTION),
+            name if name == TRACE_SECTION.as_bytes() => (Kind::Trace, TRACE_SECTION),
             name if name == SERVICE_SECTION.as_bytes() => (Kind::Service, SERVICE_SECTION),
             name => {
                 let name = String::from_utf8_lossy(name).into_owned();
@@ -366,6 +376,12 @@ impl<'a, R: Read> Reader<'a, R> {
             Kind::Stack => {
                 limit(&self.source, "size of the section", size, self.limits.stack_size)?;
                 self.stack = Some(self.source.bytes(size)?);
+            }
+            Kind::Trace => {
+                limit(&self.source, "size of the section", size, self.limits.stack_size)?;
+                let bytes = self.source.bytes(size)?;
+                let trace = Trace::decode(&bytes).map_err(|problem| self.source.error(problem))?;
+                self.trace = Some(trace);
             }
             Kind::Service => {
                 let known: u64 = self.services.iter().map(|s| (s.name.len() + s.state.len()) as u64).sum();

@@ -24,7 +24,7 @@ impl Restored {
     pub fn instance(self, program: &Program, options: &InstanceOptions) -> Result<Instance, SnapshotError> {
         let program = program.base();
         self.check(program)?;
-        let Self { status, stack, globals, table_sizes, elements, memory, .. } = self;
+        let Self { module, status, stack, trace, globals, table_sizes, elements, memory, .. } = self;
         let stack_size = instance::round_stack_size(options.stack_size)?;
         let mut state =
             State::new(program.info(), stack_size, options.max_memory).map_err(SnapshotError::from)?;
@@ -96,9 +96,17 @@ impl Restored {
                 Phase::Run { placement: Default::default(), activity }
             }
         };
+        let trace = match trace {
+            Some(trace) => {
+                let trace = trace.backtrace(program, module.len())?;
+                Some(trace.map_err(SnapshotError::Contradiction)?)
+            }
+            None => None,
+        };
         let options = InstanceOptions { stack_size, ..*options };
         let time = status.monotonic_time;
-        Ok(Instance::restored(program, state, options, phase, status.next_entry, time, stopped))
+        let instance = Instance::restored(program, state, options, phase, status.next_entry, time, stopped);
+        Ok(instance.with_trace(trace))
     }
 
     /// Checks everything but the frames against the module.

@@ -6,7 +6,9 @@ use super::pieces::{self, Piece};
 use super::plan::Plan;
 use super::status::Progress;
 use super::tables::Tables;
+use super::trace::Trace;
 use super::{Problem, ServiceState, SnapshotError, sections};
+use crate::exit::Exit;
 use crate::frames::Frames;
 use crate::instance::Instance;
 use crate::leb;
@@ -42,6 +44,15 @@ pub(super) enum Part<'a> {
     /// Pieces of memory in a section of Gate's own.
     Pieces(Range<usize>),
     Frames(Arc<Frames>),
+}
+
+/// Where a program stopped.
+#[derive(Debug)]
+pub(super) enum Stack {
+    /// It can go on.
+    Frames(Arc<Frames>),
+    /// It trapped.
+    Trace(Trace),
 }
 
 /// A part of a snapshot for those who have the module.
@@ -102,8 +113,12 @@ impl<'a> Snapshot<'a> {
         let status = status(instance, &globals, &tables, services.len() as u32)?;
         let snapshot = Self { instance, wasm, pieces, parts: Vec::new(), size: 0 };
         let plan = Plan::new(snapshot);
-        let frames = frames.filter(|_| matches!(status.progress, Progress::Suspended { .. }));
-        plan.finish(&sections, &globals, &tables, &status, frames, services)
+        let stack = match status.progress {
+            Progress::Suspended { .. } => frames.map(Stack::Frames),
+            Progress::Ended(Exit::Trapped(_)) => Trace::new(&instance.backtrace()?).map(Stack::Trace),
+            _ => None,
+        };
+        plan.finish(&sections, &globals, &tables, &status, stack, services)
     }
 
     /// Size in bytes.

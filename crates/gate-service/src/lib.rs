@@ -1,0 +1,1 @@
+//! Services that programs discover by name.
