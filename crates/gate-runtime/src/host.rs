@@ -5,6 +5,7 @@ use gate_image::{GuestMemory, ServiceState};
 use gate_wire::call::{CallReply, CallRequest};
 use gate_wire::trap::TrapId;
 use std::future::{self, Future};
+use std::task::Context;
 
 /// Serves a program's host calls.
 pub trait HostFunctions: Send {
@@ -26,6 +27,10 @@ pub trait HostFunctions: Send {
         request: &CallRequest,
         memory: &GuestMemory,
     ) -> impl Future<Output = std::result::Result<CallReply, HostFault>> + Send;
+
+    /// Makes progress with what does not depend on the program, while that does something else than call. Wakes the
+    /// context's task when there is more to do.
+    fn poll_background(&mut self, _cx: &mut Context<'_>) {}
 
     /// Tells that the program begins to run, or goes on. Comes before the first call of each process.
     fn begin(&mut self, _start: &Start) {}

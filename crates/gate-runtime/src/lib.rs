@@ -35,6 +35,7 @@
 //! | `export` | the frames of a program that has stopped |
 //! | `snapshot` | all of a program that has stopped, as a file |
 //! | `host` | what a host offers to programs |
+//! | `packets` | packets between programs and services |
 //! | `program` | what a process needs to know of a program |
 //! | `life`, `limit` | a process's key, log and use of the processor; limits on it |
 //! | `group`, `cgroup` | control groups: limits for many processes, and where they are in the file system |
@@ -61,6 +62,7 @@ mod host;
 mod life;
 mod limit;
 mod metrics;
+mod packets;
 mod process;
 mod program;
 mod receive;
@@ -90,6 +92,10 @@ pub use group::{GroupBuilder, GroupUsage, IoLimit, IoUsage, ProcessGroup, open_c
 pub use host::{HostFunctions, NoHostFunctions, Start};
 pub use life::ProcessKey;
 pub use limit::{Limit, LimitAction};
+pub use packets::{
+    CreateServerError, DebugLog, InstanceServer, Packet, PacketHost, PacketPipe, ServiceConfig, ServiceError,
+    ServiceRegistry, ServiceState,
+};
 pub use process::{Killer, Process};
 pub use program::{ProgramCode, ProgramState};
 pub use result::{Outcome, RESULT_SUCCESS, Result};

@@ -12,11 +12,12 @@ use gate_wire::call::{REPLY_SIZE, REQUEST_SIZE};
 use gate_wire::trap::TrapId;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 /// Why serving is over.
 enum Over {
@@ -111,8 +112,12 @@ impl Process {
                     return Ok(Over::Violation);
                 }
             }
-            let mut guard =
-                self.socket.readable().await.map_err(ProcessError::system("watch the call socket"))?;
+            let readable = tokio::select! {
+                biased;
+                readable = self.socket.readable() => readable,
+                () = background(host) => continue,
+            };
+            let mut guard = readable.map_err(ProcessError::system("watch the call socket"))?;
             let closed = guard.ready().is_read_closed();
             match receive(guard.get_inner().as_fd(), closed) {
                 Ok(Received::Request(call)) => {
@@ -176,6 +181,15 @@ impl Process {
             }
         }
     }
+}
+
+/// Lets the host do what it has to do, for ever.
+async fn background(host: &mut impl HostFunctions) {
+    poll_fn(|cx| {
+        host.poll_background(cx);
+        Poll::Pending
+    })
+    .await
 }
 
 /// How the program itself says it ended, if it does. What it needs to go on is left in order.

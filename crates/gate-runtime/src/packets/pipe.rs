@@ -1,0 +1,228 @@
+//! Bytes to packets, and back.
+
+use crate::host::Start;
+use crate::packets::server::{InstanceServer, Packet, ServiceError};
+use gate_wire::packet::{
+    self, CODE_SERVICES, Data, Domain, Flow, HEADER_SIZE, Header, MAX_PACKET_SIZE, MAX_SERVICES, PacketError,
+    SERVICE_AVAILABLE,
+};
+use std::task::{Context, Poll};
+
+/// Packets are taken from services while less than this is kept for the program, in bytes.
+const OUTPUT_SIZE: usize = 4 * MAX_PACKET_SIZE;
+
+/// What is between a program and the services.
+#[derive(Debug)]
+pub struct PacketPipe<S> {
+    pub(super) server: S,
+    /// From the program: at most one packet with its padding, of which no service has taken anything.
+    pub(super) input: Vec<u8>,
+    /// For the program: whole packets, but for what it has received already.
+    pub(super) output: Output,
+    /// Number of discovered services.
+    pub(super) services: usize,
+    /// What went wrong while nobody could be told.
+    failure: Option<ServiceError>,
+}
+
+/// Bytes, taken from the front.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Output {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, taken: 0 }
+    }
+
+    pub(super) fn rest(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    fn consume(&mut self, size: usize) {
+        self.taken += size;
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+    }
+
+    fn push(&mut self, code: i16, packet: &Packet) {
+        if self.taken >= OUTPUT_SIZE {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        let size = HEADER_SIZE + packet.content.len();
+        let header = Header { size: size as u32, code, domain: packet.domain, index: packet.index };
+        self.bytes.extend_from_slice(&header.encode());
+        self.bytes.extend_from_slice(&packet.content);
+        self.bytes.resize(self.bytes.len() + header.padded_size() - size, 0);
+    }
+}
+
+impl From<PacketError> for ServiceError {
+    fn from(error: PacketError) -> Self {
+        Self::Violation(error.to_string())
+    }
+}
+
+impl<S: InstanceServer> PacketPipe<S> {
+    /// Begins with no services.
+    pub fn new(server: S) -> Self {
+        Self::restored(server, Vec::new(), Vec::new(), 0)
+    }
+
+    pub(super) fn restored(server: S, input: Vec<u8>, output: Vec<u8>, services: usize) -> Self {
+        Self { server, input, output: Output::new(output), services, failure: None }
+    }
+
+    /// Tells that the program begins to run, or goes on: then it learns which services there are now.
+    pub(super) fn begin(&mut self, start: &Start) {
+        self.server.begin(start);
+        if start.resumed && self.services > 0 {
+            self.announce(Domain::Info);
+        }
+    }
+
+    /// Takes bytes from the program, as many as services are ready for. Waits if that is none.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut data: &[u8],
+    ) -> Poll<Result<usize, ServiceError>> {
+        let size = data.len();
+        loop {
+            match self.missing()? {
+                0 => {
+                    if self.dispatch(cx)?.is_pending() {
+                        break;
+                    }
+                }
+                missing => {
+                    if data.is_empty() {
+                        break;
+                    }
+                    let (head, rest) = data.split_at(missing.min(data.len()));
+                    self.input.extend_from_slice(head);
+                    data = rest;
+                }
+            }
+        }
+        match size - data.len() {
+            0 if size > 0 => Poll::Pending,
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// Waits until at least one byte would be taken from the program.
+    pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
+        match self.missing()? {
+            0 => self.dispatch(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Waits until there are bytes for the program. They stay until they are consumed.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], ServiceError>> {
+        self.poll_services(cx)?;
+        match self.output.rest() {
+            [] => Poll::Pending,
+            bytes => Poll::Ready(Ok(bytes)),
+        }
+    }
+
+    /// Takes bytes out which the program has received.
+    pub fn consume(&mut self, size: usize) {
+        self.output.consume(size);
+    }
+
+    /// Lets services make progress, as long as there is room for what they have to say.
+    pub(super) fn poll_services(&mut self, cx: &mut Context<'_>) -> Result<(), ServiceError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        while self.output.rest().len() < OUTPUT_SIZE {
+            match self.server.poll_packet(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok((service, packet))) => {
+                    if service >= self.services || packet.content.len() > MAX_PACKET_SIZE - HEADER_SIZE {
+                        return Err(ServiceError::fault("a service has made a packet that cannot be sent"));
+                    }
+                    self.output.push(service as i16, &packet);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Like [`PacketPipe::poll_services`], while the program does something else. Errors are told when it calls.
+    pub(super) fn poll_background(&mut self, cx: &mut Context<'_>) {
+        if self.failure.is_none() {
+            self.failure = self.poll_services(cx).err();
+        }
+    }
+
+    /// How many bytes are missing to the next thing that can be understood: a header, or a packet.
+    fn missing(&self) -> Result<usize, PacketError> {
+        match self.input.first_chunk() {
+            Some(&header) => Ok(Header::decode(header)?.padded_size() - self.input.len()),
+            None => Ok(HEADER_SIZE - self.input.len()),
+        }
+    }
+
+    /// Hands a packet that is complete to its service.
+    fn dispatch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
+        let Some(&header) = self.input.first_chunk() else { return Poll::Ready(Ok(())) };
+        let header = Header::decode(header)?;
+        let content = &self.input[HEADER_SIZE..header.size as usize];
+        match header.domain {
+            Domain::Flow => drop(Flow::decode_all(content)?),
+            Domain::Data => drop(Data::decode(content)?),
+            Domain::Call | Domain::Info => {}
+        }
+        if header.code == CODE_SERVICES {
+            if header.domain != Domain::Call {
+                let what = format!("packet of domain {:?} for service discovery", header.domain);
+                return Poll::Ready(Err(ServiceError::Violation(what)));
+            }
+            self.discover()?;
+        } else {
+            let service = header.code as usize;
+            if service >= self.services {
+                let what = format!("packet code {service}, but {} services discovered", self.services);
+                return Poll::Ready(Err(ServiceError::Violation(what)));
+            }
+            if self.server.poll_ready(service, cx).is_pending() {
+                return Poll::Pending;
+            }
+            let packet = Packet { domain: header.domain, index: header.index, content: content.to_vec() };
+            self.server.handle(service, packet)?;
+        }
+        self.input.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    fn discover(&mut self) -> Result<(), ServiceError> {
+        // The caller has seen a header.
+        let size = Header::decode(*self.input.first_chunk().unwrap_or(&[0; HEADER_SIZE]))?.size as usize;
+        let names: Vec<&str> =
+            packet::decode_names(&self.input[HEADER_SIZE..size])?.collect::<Result<_, _>>()?;
+        let room = MAX_SERVICES - self.services;
+        let names = &names[..names.len().min(room)];
+        self.server.discover(names)?;
+        self.services += names.len();
+        self.announce(Domain::Call);
+        Ok(())
+    }
+
+    /// Tells the program the state of all its services.
+    fn announce(&mut self, domain: Domain) {
+        let states = self.server.services();
+        let mut content = (states.len() as u16).to_le_bytes().to_vec();
+        content.extend(states.iter().map(|state| if state.available { SERVICE_AVAILABLE } else { 0 }));
+        self.output.push(CODE_SERVICES, &Packet::new(domain, content));
+    }
+}
