@@ -32,6 +32,7 @@
 //! | `registry` | which services there are |
 //! | `server` | the services of one instance |
 //! | `calls` | services that answer calls |
+//! | `streams` | streams of bytes with flow control |
 //! | `context` | what services know about an instance |
 
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod context;
 mod registry;
 mod server;
 mod service;
+mod streams;
 
 pub use calls::CallService;
 pub use context::Context;
@@ -49,3 +51,4 @@ pub use gate_wire::packet::Domain;
 pub use registry::{RegisterError, Registry};
 pub use server::Server;
 pub use service::{Restored, Service, ServiceInstance};
+pub use streams::{MAX_STREAMS, StreamEnd, Streams};
