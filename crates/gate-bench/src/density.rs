@@ -79,7 +79,7 @@ impl HostFunctions for Echo {
 
 pub(crate) async fn measure(programs: u32) -> anyhow::Result<()> {
     let wanted = programs as usize;
-    let missing = machine::raise_limits(wanted)?;
+    let (possible, missing) = machine::raise_limits(wanted)?;
     if !missing.is_empty() {
         println!("not enough for {wanted}: {}", missing.join(", "));
     }
@@ -87,7 +87,7 @@ pub(crate) async fn measure(programs: u32) -> anyhow::Result<()> {
     let noop = Subject::compile(&wat::parse_str(PROGRAM)?)?;
     let subject = Subject::new().await?;
     let floor = Floor::new()?;
-    let count = wanted.min(subject.executor().max_procs() as usize);
+    let count = possible.min(subject.executor().max_procs() as usize);
     let mut table = Table::default();
 
     table.latencies("alone", &subject, &calls, &noop, &floor).await?;

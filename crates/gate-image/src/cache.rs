@@ -2,9 +2,14 @@
 
 use crate::entry_file::{self, Damage};
 use crate::error::ImageError;
+use crate::instance::Instance;
 use crate::program::Program;
 use blake3::Hash;
-use gate_compiler::{CompileError, CompiledModule, ImportResolver, Options};
+use gate_compiler::{
+    CompileError, CompiledModule, ImportResolver, Options, ResumeEntry, ResumePoint, ResumeText, Trampoline,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -13,6 +18,12 @@ use std::time::{Duration, SystemTime};
 
 /// How old a file must be that somebody has begun to write, before it is taken for left behind.
 const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// How long text is kept with which one stopped program goes on. It is made again in a moment, and most is never asked for
+/// again.
+const RESUME_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const RESUME_EXTENSION: &str = "resume";
 
 const TEMPORARY_PREFIX: &str = "tmp-";
 
@@ -117,23 +128,54 @@ impl Cache {
             Err(damage) => damage,
         };
         let module = compile()?;
-        let stored = self.store(&path, key, &module);
-        let program = Program::new(module)?;
-        Ok((
-            program,
-            match (stored, damage) {
-                (Err(e), _) => CacheOutcome::NotStored(e),
-                (Ok(()), Some(damage)) => CacheOutcome::Rebuilt(damage),
-                (Ok(()), None) => CacheOutcome::Compiled,
-            },
-        ))
+        let outcome =
+            self.store(&path, entry_file::encode(key, &module.text, &module.info, &module.maps), damage);
+        Ok((Program::new(module)?, outcome))
+    }
+
+    /// Prepares a suspended instance for going on by its frames, like [`Instance::prepare_resume`], with text from the
+    /// directory if it is there. Otherwise it is compiled, and put there for some days.
+    ///
+    /// An instance that needs none, or has it already, stays as it is: then there is no outcome.
+    pub fn prepare_resume(
+        &self,
+        instance: &mut Instance,
+        wasm: &[u8],
+        options: &Options,
+        imports: &dyn ImportResolver,
+    ) -> Result<Option<CacheOutcome>, LoadError> {
+        let fingerprint = gate_compiler::fingerprint(options)?;
+        let mut outcome = None;
+        instance.prepare_resume_with(|base, points, outermost| {
+            let key = resume_key(&key(wasm, &fingerprint), points, outermost);
+            let path = self.dir.join(format!("{}.{RESUME_EXTENSION}", key.to_hex()));
+            let damage = match load_resume(&path, &key) {
+                Ok(text) => {
+                    outcome = Some(CacheOutcome::Hit);
+                    return Ok(text);
+                }
+                Err(damage) => damage,
+            };
+            let text = gate_compiler::compile_resume(wasm, options, imports, base, points, outermost)?;
+            outcome = Some(self.store(&path, encode_resume(&key, &text), damage));
+            Ok(text)
+        })?;
+        Ok(outcome)
     }
 
     /// Writes an entry under a name of its own, and then gives it the right name.
     ///
     /// What has not reached the disk when the power fails has a wrong hash, so that there is no need to wait for it.
-    fn store(&self, path: &Path, key: &Hash, module: &CompiledModule) -> io::Result<()> {
-        let contents = entry_file::encode(key, module).ok_or(io::ErrorKind::InvalidData)?;
+    fn store(&self, path: &Path, contents: Option<Vec<u8>>, damage: Option<Damage>) -> CacheOutcome {
+        match (self.write(path, contents), damage) {
+            (Err(e), _) => CacheOutcome::NotStored(e),
+            (Ok(()), Some(damage)) => CacheOutcome::Rebuilt(damage),
+            (Ok(()), None) => CacheOutcome::Compiled,
+        }
+    }
+
+    fn write(&self, path: &Path, contents: Option<Vec<u8>>) -> io::Result<()> {
+        let contents = contents.ok_or(io::ErrorKind::InvalidData)?;
         let temporary = self.dir.join(format!("{TEMPORARY_PREFIX}{:032x}", rand::random::<u128>()));
         let written = OpenOptions::new()
             .write(true)
@@ -149,19 +191,26 @@ impl Cache {
         written
     }
 
-    /// Removes what writers have left which did not come to the end.
+    /// Removes what writers have left which did not come to the end, and what is unlikely to be asked for again.
     fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.flatten() {
-            let abandoned = || {
+            let path = entry.path();
+            let lifetime = match entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                true => ABANDONED,
+                false if path.extension().is_some_and(|extension| extension == RESUME_EXTENSION) => {
+                    RESUME_LIFETIME
+                }
+                false => continue,
+            };
+            let is_old = || {
                 let modified = entry.metadata().ok()?.modified().ok()?;
                 let age = SystemTime::now().duration_since(modified).ok()?;
-                Some(age > ABANDONED)
+                Some(age > lifetime)
             };
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) && abandoned() == Some(true)
-            {
+            if is_old() == Some(true) {
                 // Somebody else may have been quicker.
-                let _ = fs::remove_file(entry.path());
+                let _ = fs::remove_file(path);
             }
         }
     }
@@ -169,14 +218,61 @@ impl Cache {
 
 /// Reads an entry. The error is what is wrong with it, or nothing if there is none.
 fn load(path: &Path, key: &Hash) -> Result<Result<Program, ImageError>, Option<Damage>> {
-    let mut file = File::open(path).map_err(|_| None)?;
-    let mut contents = Vec::new();
-    file.read_to_end(&mut contents).map_err(|_| None)?;
+    let contents = read(path).ok_or(None)?;
     let entry = entry_file::decode(key, &contents)?;
     match Program::with_encoded_maps(entry.text, entry.info, entry.maps.into()) {
         Err(ImageError::Image { .. }) => Err(Some(Damage::Contents)),
         result => Ok(result),
     }
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let mut contents = Vec::new();
+    File::open(path).ok()?.read_to_end(&mut contents).ok()?;
+    Some(contents)
+}
+
+/// What is needed to use the text with which stopped programs go on.
+#[derive(Serialize, Deserialize)]
+struct ResumeInfo {
+    /// Function, code offset and word of each entry.
+    entries: Vec<(u32, u32, u64)>,
+    trampolines: Vec<Trampoline>,
+}
+
+fn encode_resume(key: &Hash, resume: &ResumeText) -> Option<Vec<u8>> {
+    let entries =
+        resume.entries.iter().map(|entry| (entry.point.function, entry.point.code_offset, entry.word));
+    let info = ResumeInfo { entries: entries.collect(), trampolines: resume.trampolines.clone() };
+    entry_file::encode(key, &resume.text, &info, &resume.maps)
+}
+
+/// Reads an entry with text for going on. See [`load`].
+fn load_resume(path: &Path, key: &Hash) -> Result<ResumeText, Option<Damage>> {
+    let contents = read(path).ok_or(None)?;
+    let entry = entry_file::decode::<ResumeInfo>(key, &contents)?;
+    let maps = postcard::from_bytes(entry.maps).map_err(|_| Damage::Contents)?;
+    let entries = entry.info.entries.into_iter().map(|(function, code_offset, word)| ResumeEntry {
+        point: ResumePoint { function, code_offset },
+        word,
+    });
+    let trampolines = entry.info.trampolines;
+    Ok(ResumeText { text: entry.text.to_vec(), entries: entries.collect(), trampolines, maps })
+}
+
+/// `program` is the key of what it goes behind.
+fn resume_key(program: &Hash, points: &BTreeSet<ResumePoint>, outermost: &BTreeSet<u32>) -> Hash {
+    let mut hasher = blake3::Hasher::new_keyed(program.as_bytes());
+    for point in points {
+        hasher.update(&point.function.to_le_bytes());
+        hasher.update(&point.code_offset.to_le_bytes());
+    }
+    // There is one at least, and their number is not a part of the points.
+    for function in outermost {
+        hasher.update(&function.to_le_bytes());
+    }
+    hasher.update(&(outermost.len() as u64).to_le_bytes());
+    hasher.finalize()
 }
 
 fn key(wasm: &[u8], fingerprint: &str) -> Hash {

@@ -1,18 +1,21 @@
-//! A compiled module as a file.
+//! Compiled code as a file.
 //!
 //! ```text
 //! magic     8 bytes, with the version of this format
 //! key      32 bytes: what was compiled, by what, how
-//! sections  3 times: size (u64), BLAKE3 hash (32 bytes)      text, info, maps
+//! sections  3 times: size (u64), BLAKE3 hash (32 bytes)
 //! hash     32 bytes: BLAKE3 of everything above
-//! text, info, maps
+//! sections' contents
 //! ```
 //!
-//! Numbers are little-endian. Info and maps are in the postcard format of the compiler's types; a different compiler has
-//! a different key, so that no type ever meets what another version of it has written.
+//! Numbers are little-endian. The sections are the text, what is needed to use it, and its maps. The last two are in the postcard
+//! format of the compiler's types; a different compiler has a different key, so that no type ever meets what another version
+//! of it has written.
 
 use blake3::Hash;
-use gate_compiler::{CompiledModule, ModuleInfo};
+use gate_compiler::Maps;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 8] = *b"gateimg1";
 
@@ -23,9 +26,9 @@ const HEADER_SIZE: usize = HASHED_SIZE + 32;
 
 /// Contents of a file which is all right.
 #[derive(Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct Entry<'a, T> {
     pub(crate) text: &'a [u8],
-    pub(crate) info: ModuleInfo,
+    pub(crate) info: T,
     /// Not decoded yet.
     pub(crate) maps: &'a [u8],
 }
@@ -50,11 +53,11 @@ pub enum Damage {
     Contents,
 }
 
-/// Puts a file together. `None` if the module cannot be encoded.
-pub(crate) fn encode(key: &Hash, module: &CompiledModule) -> Option<Vec<u8>> {
-    let info = postcard::to_stdvec(&module.info).ok()?;
-    let maps = postcard::to_stdvec(&module.maps).ok()?;
-    let sections: [&[u8]; SECTIONS] = [&module.text, &info, &maps];
+/// Puts a file together. `None` if something cannot be encoded.
+pub(crate) fn encode(key: &Hash, text: &[u8], info: &impl Serialize, maps: &Maps) -> Option<Vec<u8>> {
+    let info = postcard::to_stdvec(info).ok()?;
+    let maps = postcard::to_stdvec(maps).ok()?;
+    let sections: [&[u8]; SECTIONS] = [text, &info, &maps];
 
     let mut file = Vec::with_capacity(HEADER_SIZE + sections.iter().map(|s| s.len()).sum::<usize>());
     file.extend_from_slice(&MAGIC);
@@ -72,7 +75,7 @@ pub(crate) fn encode(key: &Hash, module: &CompiledModule) -> Option<Vec<u8>> {
 }
 
 /// Takes a file apart, if all of it is what was written for the key.
-pub(crate) fn decode<'a>(key: &Hash, file: &'a [u8]) -> Result<Entry<'a>, Damage> {
+pub(crate) fn decode<'a, T: DeserializeOwned>(key: &Hash, file: &'a [u8]) -> Result<Entry<'a, T>, Damage> {
     let (hashed, rest) = file.split_at_checked(HASHED_SIZE).ok_or(Damage::Size)?;
     let (hash, mut body) = rest.split_first_chunk::<32>().ok_or(Damage::Size)?;
     let (magic, fields) = hashed.split_first_chunk::<8>().ok_or(Damage::Size)?;

@@ -77,6 +77,7 @@ pub use lines::{Lines, SourceFrame, SourcePlace};
 pub use memory::{GuestMemory, MemoryError};
 pub use program::Program;
 pub use snapshot::{
-    Problem, Restored, SNAPSHOT_VERSION, ServiceState, Snapshot, SnapshotError, SnapshotLimits, is_snapshot,
+    Place, Problem, Restored, SNAPSHOT_VERSION, ServiceState, Snapshot, SnapshotError, SnapshotLimits,
+    is_snapshot,
 };
 pub use storage::{Directory, MetaDamage, StorageError, StoredInstance};

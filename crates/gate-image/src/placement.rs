@@ -41,16 +41,30 @@ impl AddressSpace {
     ///
     /// Returns `None` if there is none.
     pub(crate) fn place(&mut self, size: u64) -> Option<u64> {
+        self.place_within(ADDRESS_RANGE, size)
+    }
+
+    /// Takes a place like [`AddressSpace::place`] does, if possible at a random distance of less than a gigabyte from `addr`,
+    /// so that two page tables do for both.
+    pub(crate) fn place_near(&mut self, addr: u64, size: u64) -> Option<u64> {
+        /// What a page table of the second level describes.
+        const SHARED: u64 = 1 << 30;
+        let start = (addr - addr % SHARED).max(ADDRESS_RANGE.start);
+        let end = start.checked_add(SHARED)?.min(ADDRESS_RANGE.end);
+        self.place_within(start..end, size).or_else(|| self.place(size))
+    }
+
+    fn place_within(&mut self, range: Range<u64>, size: u64) -> Option<u64> {
         // Programs take a small part of the range, so that few attempts fail.
         const ATTEMPTS: usize = 1000;
 
-        let pages = (ADDRESS_RANGE.end - ADDRESS_RANGE.start) / PAGE_SIZE;
+        let pages = (range.end - range.start) / PAGE_SIZE;
         let size = size.checked_next_multiple_of(PAGE_SIZE)?;
         // A page before it and one behind it.
         let last = pages.checked_sub(size / PAGE_SIZE)?.checked_sub(2)?;
         let mut rng = rand::rng();
         let addr = (0..ATTEMPTS)
-            .map(|_| ADDRESS_RANGE.start + rng.random_range(1..=last + 1) * PAGE_SIZE)
+            .map(|_| range.start + rng.random_range(1..=last + 1) * PAGE_SIZE)
             .find(|&addr| self.is_free(addr, addr + size))?;
         self.taken.push(addr..addr + size);
         Some(addr)
@@ -81,6 +95,23 @@ mod tests {
             assert!(ranges[1].end + PAGE_SIZE <= ranges[2].start);
             assert!(ranges.iter().all(|r| r.start % PAGE_SIZE == 0));
         }
+    }
+
+    #[test]
+    fn a_place_nearby_shares_page_tables_if_there_is_one() {
+        const GIGABYTE: u64 = 1 << 30;
+        for _ in 0..1000 {
+            let mut space = AddressSpace::default();
+            let text = space.place(100 << 20).unwrap();
+            let near = space.place_near(text, 24 << 10).unwrap();
+            assert_eq!(near / GIGABYTE, text / GIGABYTE);
+            assert!(near + (24 << 10) < text || text + (100 << 20) < near);
+        }
+        // The first one leaves nothing.
+        let mut space = AddressSpace::default();
+        let text = space.take(ADDRESS_RANGE.start + GIGABYTE, GIGABYTE).unwrap();
+        let far = space.place_near(text, 4096).unwrap();
+        assert_ne!(far / GIGABYTE, text / GIGABYTE);
     }
 
     #[test]

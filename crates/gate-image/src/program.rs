@@ -6,8 +6,8 @@ use crate::frames::Frames;
 use crate::memfd;
 use crate::template::Template;
 use gate_compiler::{
-    CompiledBase, CompiledModule, ImportResolver, InitialTrap, Maps, ModuleInfo, Options, ResumeEntry,
-    ResumePoint, ResumeText, Trampoline,
+    CompiledBase, CompiledModule, InitialTrap, Maps, ModuleInfo, ResumeEntry, ResumePoint, ResumeText,
+    Trampoline,
 };
 use gate_wire::PAGE_SIZE;
 use std::collections::BTreeSet;
@@ -132,13 +132,15 @@ impl Program {
     }
 
     /// The program with the text that is needed to go on with the frames: this one if it has that, or one that was made before
-    /// and is still in use.
+    /// and is still in use. Otherwise `compile` makes the text for the points, and for the outermost functions.
     pub(crate) fn with_resume_text(
         &self,
         frames: &Frames,
-        wasm: &[u8],
-        options: &Options,
-        imports: &dyn ImportResolver,
+        compile: impl FnOnce(
+            &CompiledBase<'_>,
+            &BTreeSet<ResumePoint>,
+            &BTreeSet<u32>,
+        ) -> Result<ResumeText, LoadError>,
     ) -> Result<Self, LoadError> {
         let (points, outermost) = (frames.resume_points()?, frames.outermost()?);
         let base = self.base();
@@ -156,8 +158,7 @@ impl Program {
         let text = base.read_text()?;
         let compiled = CompiledBase { text: &text, info: base.info(), maps: base.maps()? };
         let outermost = BTreeSet::from([outermost]);
-        let resume = gate_compiler::compile_resume(wasm, options, imports, &compiled, &points, &outermost)?;
-        let program = base.extend(resume)?;
+        let program = base.extend(compile(&compiled, &points, &outermost)?)?;
         known.push(Arc::downgrade(&program.inner));
         Ok(program)
     }

@@ -26,7 +26,7 @@ mod write;
 
 pub(crate) use instruction::instruction_at;
 
-pub use error::{Problem, SnapshotError};
+pub use error::{Place, Problem, SnapshotError};
 pub use read::{Restored, SnapshotLimits};
 pub use write::Snapshot;
 

@@ -1,10 +1,14 @@
 //! The cache on disk, and what can happen to it.
 
 use gate_compiler::{OptLevel, Options, WasiImports};
-use gate_image::{Cache, CacheError, CacheOutcome, Damage, Instance, InstanceOptions, LoadError, Program};
+use gate_image::{
+    Cache, CacheError, CacheOutcome, Damage, Instance, InstanceOptions, LoadError, Program, Purpose,
+    Restored, SnapshotLimits,
+};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 fn options() -> Options {
@@ -177,4 +181,79 @@ fn what_was_left_behind_is_removed() {
     file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(10_000)).unwrap();
     Cache::open(fixture.path()).unwrap();
     assert!(!old.exists() && new.exists());
+}
+
+/// A golden snapshot of a suspended program: its instance, ready to be prepared for going on.
+fn suspended() -> (Vec<u8>, Instance) {
+    let snapshot = include_bytes!("golden/v1/chain.wasm");
+    let restored = Restored::read(&snapshot[..], &SnapshotLimits::default()).unwrap();
+    let wasm = restored.module().to_vec();
+    let program = Program::new(gate_compiler::compile(&wasm, &options(), &WasiImports).unwrap()).unwrap();
+    (wasm, restored.instance(&program, &InstanceOptions::default()).unwrap())
+}
+
+#[test]
+fn text_for_going_on_is_compiled_once() {
+    let fixture = Fixture::new();
+    let prepare = |instance: &mut Instance, wasm: &[u8]| {
+        fixture.cache.prepare_resume(instance, wasm, &options(), &WasiImports).unwrap()
+    };
+    let prepared = || {
+        let (wasm, mut instance) = suspended();
+        let outcome = prepare(&mut instance, &wasm);
+        instance.launch(4096, Purpose::Run).unwrap();
+        (instance, outcome.unwrap())
+    };
+    let (first, outcome) = prepared();
+    assert!(matches!(outcome, CacheOutcome::Compiled), "{outcome:?}");
+    let (second, outcome) = prepared();
+    assert!(matches!(outcome, CacheOutcome::Hit), "{outcome:?}");
+    assert_same_text(first.program(), second.program());
+    // The text is what is compiled without a cache.
+    let (wasm, mut third) = suspended();
+    third.prepare_resume(&wasm, &options(), &WasiImports).unwrap();
+    assert_same_text(first.program(), third.program());
+    assert!(prepare(&mut third, &wasm).is_none(), "it has it already");
+
+    let [path] = <[PathBuf; 1]>::try_from(fixture.files()).unwrap();
+    let entry = fs::read(&path).unwrap();
+    for at in (0..entry.len()).step_by(97).chain([entry.len() - 1]) {
+        let mut damaged = entry.clone();
+        damaged[at] ^= 1;
+        fs::write(&path, damaged).unwrap();
+        let (again, outcome) = prepared();
+        assert!(matches!(outcome, CacheOutcome::Rebuilt(_)), "{outcome:?}");
+        assert_same_text(again.program(), first.program());
+    }
+    // It is not for another text.
+    let other = Options { opt_level: OptLevel::None, ..options() };
+    let (wasm, mut instance) = suspended();
+    let program = Program::new(gate_compiler::compile(&wasm, &other, &WasiImports).unwrap()).unwrap();
+    instance.rebase(&program).unwrap();
+    let outcome = fixture.cache.prepare_resume(&mut instance, &wasm, &other, &WasiImports).unwrap();
+    assert!(matches!(outcome, Some(CacheOutcome::Compiled)), "{outcome:?}");
+}
+
+fn assert_same_text(a: &Program, b: &Program) {
+    assert_eq!(a.maps().unwrap(), b.maps().unwrap());
+    assert!(text(a) == text(b));
+}
+
+#[test]
+fn text_for_going_on_is_kept_for_some_days() {
+    let fixture = Fixture::new();
+    let (wasm, mut instance) = suspended();
+    fixture.cache.prepare_resume(&mut instance, &wasm, &options(), &WasiImports).unwrap();
+    fixture.load(1);
+    let age = |days: u64| {
+        for path in fixture.files() {
+            let time = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+            fs::File::open(path).unwrap().set_modified(time).unwrap();
+        }
+        Cache::open(fixture.path()).unwrap();
+        fixture.files().len()
+    };
+    assert_eq!(age(6), 2);
+    assert_eq!(age(8), 1);
+    assert!(matches!(fixture.load(1).1, CacheOutcome::Hit));
 }

@@ -2,12 +2,13 @@
 
 use gate_compiler::Value;
 use gate_image::{Inspector, Instance};
-use gate_runtime::Outcome;
+use gate_runtime::{Outcome, TrapId};
 use std::fmt;
 
 /// How a program ended, and what it has left.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Ending {
+    trap: TrapId,
     /// Its trap, or its exit code.
     pub(crate) outcome: String,
     pub(crate) results: Vec<Value>,
@@ -43,12 +44,18 @@ impl Ending {
             others.push(format!("table {index}: {}", blake3::hash(elements.as_bytes())));
         }
         Ok(Self {
+            trap: outcome.trap,
             outcome: outcome.to_string(),
             results: instance.results()?,
             stdout,
             memories: memories.collect::<anyhow::Result<_>>()?,
             others,
         })
+    }
+
+    /// Whether the program has recursed too deep.
+    pub(crate) fn exhausts_stack(&self) -> bool {
+        self.trap == TrapId::CallStackExhausted
     }
 
     /// In what it differs from the other one, if it does.

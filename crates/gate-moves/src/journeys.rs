@@ -99,8 +99,11 @@ impl Journeys {
         while report.suspensions() < plan.suspensions {
             if known.is_empty() || rng.random_range(0..10) < plan.generated {
                 let subject = Subject::generated(rng.random())?;
-                report.modules += 1;
                 let prepared = self.prepare(&subject, &mut report).await?;
+                if prepared.ending.exhausts_stack() {
+                    continue;
+                }
+                report.modules += 1;
                 for _ in 0..3 {
                     self.journey(&prepared, plan, &mut rng, &mut report).await;
                 }

@@ -4,10 +4,10 @@ use crate::alarm::Alarm;
 use crate::coverage::Coverage;
 use crate::ending::Ending;
 use crate::subject::{Entry, Subject};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use gate_compiler::{OptLevel, Options, Target, WasiImports};
-use gate_image::{Instance, InstanceOptions, Program};
-use gate_runtime::{Executor, Outcome, ProcessPolicy, TrapId};
+use gate_image::{Instance, InstanceOptions, Program, Restored, SnapshotLimits};
+use gate_runtime::{Executor, HostFunctions, Outcome, ProcessPolicy, TrapId};
 use gate_wasi::WasiCtx;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -29,12 +29,21 @@ pub enum Way {
     Recompile,
     /// As a copy of what was frozen.
     Fork,
+    /// From a snapshot, in a text that may have been compiled otherwise.
+    Snapshot,
 }
 
 impl Way {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Thaw, Self::Resume, Self::Recompile, Self::Fork];
+    pub const ALL: [Self; 5] = [Self::Thaw, Self::Resume, Self::Recompile, Self::Fork, Self::Snapshot];
 }
+
+/// How large instances may be when they make journeys.
+///
+/// How deep a program can recurse depends on its text. So uninterrupted runs have a quarter of this stack, and programs
+/// which exhaust that are not compared.
+const JOURNEY: InstanceOptions = InstanceOptions { stack_size: 4 << 20, max_memory: Some(64 << 20) };
+const STRAIGHT: InstanceOptions = InstanceOptions { stack_size: JOURNEY.stack_size / 4, ..JOURNEY };
 
 /// A program, compiled in several ways.
 pub(crate) struct Compiled<'a> {
@@ -78,7 +87,7 @@ pub(crate) struct Journey<'a> {
 impl Runner<'_> {
     /// Runs a program to its end without suspensions. Also returns how long that took.
     pub(crate) async fn straight(&self, compiled: &Compiled<'_>) -> anyhow::Result<(Ending, Duration)> {
-        let mut run = Run::new(compiled)?;
+        let mut run = Run::new(compiled, &STRAIGHT)?;
         let start = Instant::now();
         let outcome = run.leg(self, None).await?;
         let duration = start.elapsed();
@@ -91,7 +100,7 @@ impl Runner<'_> {
         compiled: &Compiled<'_>,
         journey: &mut Journey<'_>,
     ) -> anyhow::Result<Ending> {
-        let mut run = Run::new(compiled)?;
+        let mut run = Run::new(compiled, &JOURNEY)?;
         loop {
             let suspend = journey.ways.len() < journey.suspensions;
             let outcome = run.leg(self, suspend.then(|| delay(journey.rng, journey.duration))).await?;
@@ -117,12 +126,13 @@ struct Run<'a> {
     text: usize,
     instance: Instance,
     wasi: WasiCtx,
+    stdin: Shared,
     stdout: Shared,
 }
 
 impl<'a> Run<'a> {
-    fn new(compiled: &'a Compiled<'a>) -> anyhow::Result<Self> {
-        let mut instance = Instance::new(&compiled.texts[0].1, &InstanceOptions::default())?;
+    fn new(compiled: &'a Compiled<'a>, options: &InstanceOptions) -> anyhow::Result<Self> {
+        let mut instance = Instance::new(&compiled.texts[0].1, options)?;
         let stdin = match &compiled.subject.entry {
             Entry::Function(name) => {
                 instance.set_entry(name, &[])?;
@@ -135,7 +145,7 @@ impl<'a> Run<'a> {
         };
         let stdout = Shared::default();
         let wasi = wasi(compiled.subject, &stdin, &stdout)?;
-        Ok(Self { compiled, text: 0, instance, wasi, stdout })
+        Ok(Self { compiled, text: 0, instance, wasi, stdin, stdout })
     }
 
     /// Runs the program in a process until it ends, or is suspended.
@@ -174,7 +184,38 @@ impl<'a> Run<'a> {
                 self.instance.rebase(program)?;
                 self.instance.prepare_resume(&self.compiled.subject.wasm, options, &WasiImports)?;
             }
+            Way::Snapshot => {
+                self.export(runner, journey).await?;
+                let snapshot = self.snapshot(runner).await?;
+                if journey.rng.random() {
+                    self.text = self.another_text(journey.rng);
+                }
+                self.restore(&snapshot)?;
+                ensure!(snapshot == self.snapshot(runner).await?, "another snapshot of what was restored");
+            }
         }
+        Ok(())
+    }
+
+    /// Writes everything down, and checks that it is a module.
+    async fn snapshot(&mut self, runner: &Runner<'_>) -> anyhow::Result<Vec<u8>> {
+        let mut snapshot = Vec::new();
+        let wasm = &self.compiled.subject.wasm;
+        runner.executor.snapshot(&mut self.instance, wasm, &self.wasi, &mut snapshot).await?;
+        wasmparser::Validator::new().validate_all(&snapshot).context("validate the snapshot")?;
+        Ok(snapshot)
+    }
+
+    /// Takes over what was written down.
+    fn restore(&mut self, snapshot: &[u8]) -> anyhow::Result<()> {
+        let restored = Restored::read(snapshot, &SnapshotLimits::default())?;
+        ensure!(restored.module() == self.compiled.subject.wasm, "the module is another one");
+        self.wasi = wasi(self.compiled.subject, &self.stdin, &self.stdout)?;
+        HostFunctions::restore(&mut self.wasi, restored.services())?;
+        let (options, program) = &self.compiled.texts[self.text];
+        let sizes = restored.options();
+        self.instance = restored.instance(program, &sizes)?;
+        self.instance.prepare_resume(&self.compiled.subject.wasm, options, &WasiImports)?;
         Ok(())
     }
 

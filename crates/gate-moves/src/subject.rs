@@ -33,13 +33,19 @@ macro_rules! written {
 /// Programs which stop at places of every kind with values of every type.
 const HAND_WRITTEN: &[(&str, &str)] = written!["bulk", "deep", "floats", "start", "values"];
 
+/// A WASI command that is stopped in host calls.
+const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));
+
 /// The programs in this crate's directory `programs`.
 pub fn hand_written() -> anyhow::Result<Vec<Subject>> {
-    let subject = |&(name, text): &(&str, &str)| {
+    let subject = |&(name, text): &(&str, &str), entry: Entry| {
         let wasm = wat::parse_str(text).with_context(|| format!("parse {name}.wat"))?;
-        Ok(Subject { name: name.into(), wasm, entry: Entry::Function("driver") })
+        Ok(Subject { name: name.into(), wasm, entry })
     };
-    HAND_WRITTEN.iter().map(subject).collect()
+    let input = (0..=255).cycle().take(10_000).collect();
+    let command = Entry::Command { args: vec!["calls"], stdin: input };
+    let functions = HAND_WRITTEN.iter().map(|program| subject(program, Entry::Function("driver")));
+    functions.chain([subject(&CALLS, command)]).collect()
 }
 
 /// Names, arguments, and standard input within the repository, of programs that take some milliseconds.

@@ -19,6 +19,7 @@ pub(crate) struct Numbers {
     pub(crate) write: i64,
     pub(crate) mmap: i64,
     pub(crate) mprotect: i64,
+    pub(crate) munmap: i64,
     pub(crate) rt_sigreturn: i64,
     pub(crate) clock_gettime: i64,
     pub(crate) exit_group: i64,

@@ -7,12 +7,12 @@ pub(crate) const HEADER_SIZE: usize = 192;
 const FILE_HEADER_SIZE: u16 = 64;
 const PROGRAM_HEADER_SIZE: u16 = 56;
 
-/// Makes an executable with one segment, which is not writable, and a stack, which is not executable. The kernel
-/// chooses the address.
+/// Makes an executable with one segment, which is not writable, and a stack, which is not executable. It is at the
+/// given address.
 ///
 /// One segment is one mapping: each takes time whenever the program is started.
-pub(crate) fn wrap(machine: u16, image: &[u8]) -> Vec<u8> {
-    const ET_DYN: u16 = 3;
+pub(crate) fn wrap(machine: u16, addr: u64, image: &[u8]) -> Vec<u8> {
+    const ET_EXEC: u16 = 2;
     const PT_LOAD: u32 = 1;
     const PT_GNU_STACK: u32 = 0x6474_e551;
     const EXECUTE: u32 = 1;
@@ -23,10 +23,10 @@ pub(crate) fn wrap(machine: u16, image: &[u8]) -> Vec<u8> {
     let mut file = Vec::new();
     // 64-bit, little-endian, version 1, System V.
     file.extend(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
-    file.extend(ET_DYN.to_le_bytes());
+    file.extend(ET_EXEC.to_le_bytes());
     file.extend(machine.to_le_bytes());
     file.extend(1u32.to_le_bytes());
-    file.extend((HEADER_SIZE as u64).to_le_bytes()); // Entry.
+    file.extend((addr + HEADER_SIZE as u64).to_le_bytes()); // Entry.
     file.extend(u64::from(FILE_HEADER_SIZE).to_le_bytes()); // Offset of the program headers.
     file.extend(0u64.to_le_bytes()); // There are no section headers.
     file.extend(0u32.to_le_bytes()); // Flags.
@@ -39,7 +39,7 @@ pub(crate) fn wrap(machine: u16, image: &[u8]) -> Vec<u8> {
         file.extend(flags.to_le_bytes());
         numbers.iter().for_each(|n| file.extend(n.to_le_bytes()));
     };
-    segment(PT_LOAD, READ | EXECUTE, [0, 0, 0, size, size, crate::PAGE_SIZE as u64]);
+    segment(PT_LOAD, READ | EXECUTE, [0, addr, addr, size, size, crate::PAGE_SIZE as u64]);
     segment(PT_GNU_STACK, READ | WRITE, [0, 0, 0, 0, 0, 16]);
     file.resize(HEADER_SIZE, 0);
     file.extend(image);

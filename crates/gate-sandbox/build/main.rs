@@ -10,6 +10,7 @@ mod filter;
 mod image;
 
 use arch::Arch;
+use gate_wire::load::SETUP_RANGE;
 use std::env;
 use std::error::Error;
 use std::fs;
@@ -17,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 /// Page size of the target.
 const PAGE_SIZE: usize = 4096;
+
+/// Address space for each of executor and loader.
+const SETUP_SPACE: u64 = (SETUP_RANGE.end - SETUP_RANGE.start) / 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let target = env::var("TARGET")?;
@@ -38,18 +42,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.library("sys", &source.join("sys/lib.rs"), &[])?;
     compiler.library("handover", &source.join("handover/lib.rs"), &["gate_wire"])?;
 
-    let filter = filter.to_str().ok_or("the output directory's path is not UTF-8")?;
-    let rt = compiler.program("rt", &source.join("rt/main.rs"), 0, &[("GATE_FILTER", filter)])?;
+    let rt = compiler.program("rt", &source.join("rt/main.rs"), 0, &[])?;
     let rt = image::pad(image::extract("rt", &fs::read(rt)?, 0)?, PAGE_SIZE);
     fs::write(out.join("rt.bin"), &rt)?;
 
+    let filter = filter.to_str().ok_or("the output directory's path is not UTF-8")?;
     let rt_size = rt.len().to_string();
-    for (name, variables) in [("loader", [("GATE_RT_SIZE", rt_size.as_str())].as_slice()), ("executor", &[])]
-    {
+    let programs = [
+        ("executor", SETUP_RANGE.start, ("GATE_FILTER", filter)),
+        ("loader", SETUP_RANGE.start + SETUP_SPACE, ("GATE_RT_SIZE", rt_size.as_str())),
+    ];
+    for (name, addr, variable) in programs {
         let main = source.join(name).join("main.rs");
-        let linked = compiler.program(name, &main, elf::HEADER_SIZE, variables)?;
+        let linked = compiler.program(name, &main, elf::HEADER_SIZE, &[variable])?;
         let image = image::extract(name, &fs::read(linked)?, elf::HEADER_SIZE)?;
-        fs::write(out.join(format!("{name}.elf")), elf::wrap(arch.elf_machine, &image))?;
+        let executable = elf::wrap(arch.elf_machine, addr, &image);
+        if executable.len() as u64 > SETUP_SPACE {
+            return Err(format!("{name} is larger than its address space of {SETUP_SPACE} bytes").into());
+        }
+        fs::write(out.join(format!("{name}.elf")), executable)?;
     }
     Ok(())
 }

@@ -197,6 +197,7 @@ setup_steps! {
     SetProcessAttributes = 8, "set process attributes";
     OpenPoll = 9, "create the event queue";
     SetOomScore = 10, "raise the out-of-memory score";
+    InstallFilter = 11, "install the system call filter";
 }
 
 #[cfg(test)]

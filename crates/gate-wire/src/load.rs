@@ -12,6 +12,10 @@ use core::ops::Range;
 /// Where the host places a program's mappings.
 pub const ADDRESS_RANGE: Range<u64> = 0x1000_0000_0000..0x5000_0000_0000;
 
+/// Where the executor, or the loader, is in its process. Code there may make any system call; nothing is there when a
+/// program runs, and nothing executable can come there.
+pub const SETUP_RANGE: Range<u64> = 0x1000_0000..0x1002_0000;
+
 /// Number of the call socket among a program process's descriptors.
 pub const CALL_FD: i32 = 0;
 
@@ -146,7 +150,6 @@ load_failures! {
     Unmap = 113, "unmap the loader";
     SetSignalStack = 114, "set the signal stack";
     SetSignalHandler = 115, "set a signal handler";
-    InstallFilter = 116, "install the system call filter";
     InvalidReply = 117, "understand the host's reply to a call";
     MapFrames = 118, "map the program's frames";
     MapBase = 119, "map the memories that are copied on write";

@@ -4,9 +4,9 @@
 //! place that other text has, too, and goes on with that.
 
 use crate::exit::Problem;
-use crate::load::compile_problem;
+use crate::load::load_problem;
 use gate_compiler::{GateImports, Options};
-use gate_image::{Instance, LoadError, Program, RebaseError};
+use gate_image::{Instance, Program, RebaseError};
 use gate_runtime::Executor;
 use std::sync::Arc;
 
@@ -29,15 +29,7 @@ impl Detour {
             Err(RebaseError::Frames(_)) => return Ok(false),
             Err(RebaseError::Instance(err)) => return Err(crate::session::instance_problem(err)),
         }
-        prepare_resume(instance, &self.wasm, &self.options)?;
+        instance.prepare_resume(&self.wasm, &self.options, &GateImports).map_err(load_problem)?;
         Ok(true)
     }
-}
-
-/// Compiles what a suspended instance needs to go on.
-pub(crate) fn prepare_resume(instance: &mut Instance, wasm: &[u8], options: &Options) -> Result<(), Problem> {
-    instance.prepare_resume(wasm, options, &GateImports).map_err(|err| match err {
-        LoadError::Compile(err) => compile_problem(err),
-        LoadError::Host(err) => Problem::gate_failed(err),
-    })
 }

@@ -6,7 +6,7 @@ use crate::module::Source;
 use crate::progress::Progress;
 use anyhow::{Context, anyhow};
 use gate_compiler::{CompileError, ErrorKind, GateImports, Options};
-use gate_image::{Cache, CacheOutcome, LoadError, Program};
+use gate_image::{Cache, CacheOutcome, Instance, LoadError, Program};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
@@ -100,17 +100,41 @@ pub(crate) fn compile(wasm: &[u8], options: &Options, cache: &CachePlace) -> Res
         let module = gate_compiler::compile(wasm, options, &GateImports).map_err(compile_problem)?;
         return Program::new(module).context("make the program's image").map_err(Problem::gate_failed);
     };
-    match cache.load_or_compile(wasm, options, &GateImports) {
-        Ok((program, outcome)) => {
-            match outcome {
-                CacheOutcome::Hit => debug!("compiled module found in cache"),
-                CacheOutcome::Compiled => debug!("compiled module stored in cache"),
-                CacheOutcome::Rebuilt(damage) => debug!("damaged cache entry was rebuilt: {damage:?}"),
-                CacheOutcome::NotStored(err) => debug!("compiled module cannot be stored in cache: {err}"),
-            }
-            Ok(program)
-        }
-        Err(LoadError::Compile(err)) => Err(compile_problem(err)),
-        Err(err) => Err(Problem::gate_failed(err)),
+    let (program, outcome) = cache.load_or_compile(wasm, options, &GateImports).map_err(load_problem)?;
+    log_outcome("compiled module", &outcome);
+    Ok(program)
+}
+
+/// Compiles what a suspended instance needs to go on, or finds it in the cache.
+pub(crate) fn prepare_resume(
+    instance: &mut Instance,
+    wasm: &[u8],
+    options: &Options,
+    cache: &CachePlace,
+) -> Result<(), Problem> {
+    let Some(cache) = cache.open()? else {
+        return instance.prepare_resume(wasm, options, &GateImports).map_err(load_problem);
+    };
+    let outcome = cache.prepare_resume(instance, wasm, options, &GateImports).map_err(load_problem)?;
+    if let Some(outcome) = outcome {
+        log_outcome("code for going on", &outcome);
+    }
+    Ok(())
+}
+
+/// What to call what was neither found nor compiled.
+pub(crate) fn load_problem(err: LoadError) -> Problem {
+    match err {
+        LoadError::Compile(err) => compile_problem(err),
+        LoadError::Host(err) => Problem::gate_failed(err),
+    }
+}
+
+fn log_outcome(what: &str, outcome: &CacheOutcome) {
+    match outcome {
+        CacheOutcome::Hit => debug!("{what} found in cache"),
+        CacheOutcome::Compiled => debug!("{what} stored in cache"),
+        CacheOutcome::Rebuilt(damage) => debug!("{what} in cache was damaged, and is rebuilt: {damage:?}"),
+        CacheOutcome::NotStored(err) => debug!("{what} cannot be stored in cache: {err}"),
     }
 }

@@ -1,6 +1,6 @@
 //! From a session to a snapshot, and from a snapshot to an instance.
 
-use crate::detour::{Detour, prepare_resume};
+use crate::detour::Detour;
 use crate::exit::{Problem, Status};
 use crate::load::{self, CachePlace};
 use crate::module::Source;
@@ -141,7 +141,7 @@ fn build(
     }
     let mut instance = restored.instance(&program, &sizes).map_err(snapshot_problem)?;
     if let Purpose::Run(_) = purpose {
-        prepare_resume(&mut instance, &wasm, &options)?;
+        load::prepare_resume(&mut instance, &wasm, &options, cache)?;
     }
     Ok(Saved { wasm, instance, services, detour })
 }

@@ -12,9 +12,10 @@ const OTHER_DESCRIPTORS: u64 = 256;
 /// Processes and threads besides programs.
 const OTHER_PROCESSES: u64 = 1024;
 
-/// Raises this process's limits as far as it may. Gives what is still missing for so many programs.
-pub(super) fn raise_limits(programs: usize) -> anyhow::Result<Vec<String>> {
+/// Raises this process's limits as far as it may. Gives how many programs are possible, and what is missing for more.
+pub(super) fn raise_limits(programs: usize) -> anyhow::Result<(usize, Vec<String>)> {
     let programs = programs as u64;
+    let mut possible = programs;
     let mut missing = Vec::new();
     // The host has a socket and a state file of each program; the executor inherits the limit.
     let descriptors = 2 * programs + OTHER_DESCRIPTORS;
@@ -26,6 +27,7 @@ pub(super) fn raise_limits(programs: usize) -> anyhow::Result<Vec<String>> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
             .context("raise the limit on descriptors")?;
         if hard < descriptors {
+            possible = hard.saturating_sub(OTHER_DESCRIPTORS) / 2;
             missing.push(format!("RLIMIT_NOFILE is {hard}, {descriptors} are needed"));
         }
     }
@@ -39,7 +41,7 @@ pub(super) fn raise_limits(programs: usize) -> anyhow::Result<Vec<String>> {
             missing.push(format!("kernel.{name} is {limit}, {processes} may be needed"));
         }
     }
-    Ok(missing)
+    Ok((usize::try_from(possible)?, missing))
 }
 
 /// Memory in use, in KiB, by kind.

@@ -219,8 +219,8 @@ impl Instance {
         frames: Option<FramesFile>,
     ) -> Result<Launch, ImageError> {
         let (stack_size, instance_size) = (self.state.stack_size, self.state.instance_size);
+        let rt_addr = space.place_near(placement.text_addr, rt_span).ok_or(ImageError::AddressSpace)?;
         let mut place = |size| space.place(size).ok_or(ImageError::AddressSpace);
-        let rt_addr = place(rt_span)?;
         let frames_addr = match &frames {
             Some(frames) => place(frames.size + frames.guard)?,
             None => 0,

@@ -7,7 +7,8 @@ use crate::exit::{self, Exit};
 use crate::frames::{Frames, FramesError};
 use crate::program::Program;
 use crate::state::State;
-use gate_compiler::{ImportResolver, Options};
+use gate_compiler::{CompiledBase, ImportResolver, Options, ResumePoint, ResumeText};
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -105,9 +106,23 @@ impl Instance {
         options: &Options,
         imports: &dyn ImportResolver,
     ) -> Result<(), LoadError> {
+        self.prepare_resume_with(|base, points, outermost| {
+            Ok(gate_compiler::compile_resume(wasm, options, imports, base, points, outermost)?)
+        })
+    }
+
+    /// Like [`Instance::prepare_resume`], with text from somewhere.
+    pub(crate) fn prepare_resume_with(
+        &mut self,
+        compile: impl FnOnce(
+            &CompiledBase<'_>,
+            &BTreeSet<ResumePoint>,
+            &BTreeSet<u32>,
+        ) -> Result<ResumeText, LoadError>,
+    ) -> Result<(), LoadError> {
         let Phase::Suspended { .. } = self.phase else { return Ok(()) };
         let Some(frames) = self.frames() else { return Ok(()) };
-        self.program = self.program.with_resume_text(&frames, wasm, options, imports)?;
+        self.program = self.program.with_resume_text(&frames, compile)?;
         Ok(())
     }
 }

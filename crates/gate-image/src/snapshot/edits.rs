@@ -4,6 +4,9 @@ use super::Problem;
 use crate::leb::{self, Cursor};
 use blake3::Hasher;
 
+/// Most steps that are read. A module has some ten sections that can change.
+const MAX_STEPS: u32 = 1000;
+
 /// What to do with the bytes of a snapshot behind its first section: these steps in order, and then nothing with the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Edits {
@@ -50,7 +53,7 @@ impl Edits {
     }
 
     pub(super) fn decode(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let count = cursor.u32()?;
+        let count = cursor.u32().filter(|&count| count <= MAX_STEPS)?;
         let mut edits = Self::default();
         for _ in 0..count {
             let copy = cursor.u64()?;

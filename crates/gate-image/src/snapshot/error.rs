@@ -3,6 +3,7 @@
 use crate::error::{ImageError, InstanceError, ProgramError};
 use crate::frames::FramesError;
 use gate_compiler::ValType;
+use std::fmt;
 use std::io;
 
 /// Why a snapshot could not be written or read.
@@ -19,8 +20,10 @@ pub enum SnapshotError {
     #[error("the instance has no snapshot: {0}")]
     Unfit(Problem),
     /// The snapshot is not one.
-    #[error("invalid snapshot at offset {offset:#x}: {problem}")]
+    #[error("invalid snapshot at offset {offset:#x}, {section}: {problem}")]
     Invalid {
+        /// In which section.
+        section: Place,
         /// Where in the snapshot.
         offset: u64,
         /// What is wrong.
@@ -30,7 +33,7 @@ pub enum SnapshotError {
     #[error("invalid snapshot: {0}")]
     Contradiction(Problem),
     /// The frames are not those of the module.
-    #[error("invalid snapshot: {0}")]
+    #[error("invalid snapshot, section gate.stack: {0}")]
     Frames(#[from] FramesError),
     /// The instance is running, or does not fit the options.
     #[error(transparent)]
@@ -38,6 +41,27 @@ pub enum SnapshotError {
     /// The host is at fault.
     #[error(transparent)]
     Host(#[from] ImageError),
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Not in the contents of a section.
+    Outside,
+    /// In a section of a module: its number.
+    Section(u8),
+    /// In a section of Gate's own: its name.
+    Custom(&'static str),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside => f.write_str("between sections"),
+            Self::Section(id) => write!(f, "section {id}"),
+            Self::Custom(name) => write!(f, "section {name}"),
+        }
+    }
 }
 
 /// What is wrong with a snapshot.

@@ -9,8 +9,8 @@ use super::status::{Progress, Status};
 use super::tables::{ElementPiece, MAX_ELEMENTS};
 use super::trace::Trace;
 use super::{
-    HEADER, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION, STACK_SECTION,
-    STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
+    HEADER, MEMORY_SECTION, Place, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION,
+    STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
 };
 use crate::error::ImageError;
 use crate::exit::Exit;
@@ -29,6 +29,12 @@ const MAX_TABLES: u32 = 100;
 
 /// Most globals that a snapshot has.
 const MAX_GLOBALS: u32 = 1_000_000;
+
+/// Most parts of memories that are read. Only so many are written by far.
+const MAX_PARTS: usize = 1_000_000;
+
+/// Most services.
+const MAX_SERVICES: usize = 1000;
 
 /// Reads a snapshot, section by section.
 pub(super) struct Reader<'a, R> {
@@ -64,13 +70,13 @@ enum Kind {
 impl<'a, R: Read> Reader<'a, R> {
     /// Reads as far as the first section.
     pub(super) fn new(mut source: Source<R>, limits: &'a SnapshotLimits) -> Result<Self, SnapshotError> {
-        let not = |problem| SnapshotError::Invalid { offset: 0, problem };
+        let not = |problem| SnapshotError::Invalid { section: Place::Outside, offset: 0, problem };
         if source.array::<8>().map_err(|error| beginning(error, Problem::Magic))? != HEADER {
             return Err(not(Problem::Magic));
         }
         let no_snapshot = |error| beginning(error, Problem::NotSnapshot);
         let (id, size) = (source.byte().map_err(no_snapshot)?, u64::from(source.u32().map_err(no_snapshot)?));
-        source.begin_section(size);
+        source.begin_section(size, Place::Custom(SNAPSHOT_SECTION));
         let name_size = source.u32().map_err(no_snapshot)?;
         if id != section::CUSTOM || name_size as usize != SNAPSHOT_SECTION.len() {
             return Err(not(Problem::NotSnapshot));
@@ -87,13 +93,13 @@ impl<'a, R: Read> Reader<'a, R> {
         let hash = source.array()?;
         let (element_count, data_count) = (source.u32()?, source.u32()?);
         // What it inserts is part of the module.
-        limit(&source, "size of the section", source.section_rest(), 2 * limits.module_size)?;
+        limit(&source, "size of the section", source.section_rest(), limits.module_size.saturating_mul(2))?;
         let edits = source.bytes(source.section_rest())?;
-        source.end_section()?;
         let mut cursor = Cursor::new(&edits);
         let edits = Edits::decode(&mut cursor).filter(|_| cursor.rest().is_empty());
         let edits = edits.ok_or_else(|| source.error(Problem::Invalid("description of the module")))?;
         let rebuilder = Rebuilder::new(edits, module_size).map_err(|problem| source.error(problem))?;
+        source.end_section()?;
         source.rebuilder = Some(rebuilder);
         let file = memfd::create("gate-state", Executable::No)?;
         Ok(Self {
@@ -164,7 +170,7 @@ impl<'a, R: Read> Reader<'a, R> {
             }
             self.rank = rank;
         }
-        self.source.begin_section(size.into());
+        self.source.begin_section(size.into(), Place::Section(id));
         match id {
             _ if is_original => self.source.skip(size.into())?,
             section::CUSTOM if is_behind => self.custom_section()?,
@@ -252,8 +258,12 @@ impl<'a, R: Read> Reader<'a, R> {
         let table = self.source.u32()?;
         let start = self.offset_constant()?;
         let ty = self.source.byte()?;
+        if !matches!(type_of_byte(ty), Some(ValType::FuncRef | ValType::ExternRef)) {
+            return Err(self.source.error(Problem::Invalid("type of elements")));
+        }
         let count = self.source.u32()?;
-        *total += u64::from(count);
+        // A part without elements takes space, too.
+        *total += u64::from(count.max(1));
         limit(&self.source, "number of table elements that changed", *total, MAX_ELEMENTS)?;
         let Some(&size) = self.table_sizes.get(table as usize) else {
             return Err(self.source.error(Problem::Invalid("table of an element segment")));
@@ -334,7 +344,11 @@ impl<'a, R: Read> Reader<'a, R> {
         match self.memory.pieces.last_mut() {
             // What is adjacent is one, so that there are fewer of them.
             Some(last) if last.memory == memory && last.offset + last.size == offset => last.size += size,
-            _ => self.memory.pieces.push(piece),
+            _ => {
+                let number = self.memory.pieces.len() as u64 + 1;
+                limit(&self.source, "number of parts of memories", number, MAX_PARTS as u64)?;
+                self.memory.pieces.push(piece);
+            }
         }
         Ok(())
     }
@@ -354,6 +368,7 @@ impl<'a, R: Read> Reader<'a, R> {
                 return Err(self.source.error(Problem::Section(name)));
             }
         };
+        self.source.set_place(Place::Custom(name));
         let repeatable = matches!(kind, Kind::Memory | Kind::Service);
         if self.last.is_some_and(|last| last > kind || last == kind && !repeatable) {
             return Err(self.source.error(Problem::Order(name)));
@@ -384,6 +399,8 @@ impl<'a, R: Read> Reader<'a, R> {
                 self.trace = Some(trace);
             }
             Kind::Service => {
+                let number = self.services.len() as u64 + 1;
+                limit(&self.source, "number of services", number, MAX_SERVICES as u64)?;
                 let known: u64 = self.services.iter().map(|s| (s.name.len() + s.state.len()) as u64).sum();
                 limit(
                     &self.source,
@@ -461,7 +478,7 @@ impl<'a, R: Read> Reader<'a, R> {
 fn beginning(error: SnapshotError, problem: Problem) -> SnapshotError {
     match error {
         SnapshotError::Read(_) | SnapshotError::Host(_) => error,
-        _ => SnapshotError::Invalid { offset: 0, problem },
+        _ => SnapshotError::Invalid { section: Place::Outside, offset: 0, problem },
     }
 }
 

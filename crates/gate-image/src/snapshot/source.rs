@@ -1,7 +1,7 @@
 //! Reads a snapshot from its beginning to its end.
 
 use super::edits::Rebuilder;
-use super::{Problem, SnapshotError};
+use super::{Place, Problem, SnapshotError};
 use crate::leb::MAX_U32_SIZE;
 use std::io::{self, Read};
 
@@ -20,6 +20,8 @@ pub(super) struct Source<R> {
     offset: u64,
     /// How much is left of the section.
     section: u64,
+    /// Which one that is.
+    place: Place,
     /// Gets all that is taken, from when it is there.
     pub(super) rebuilder: Option<Rebuilder>,
 }
@@ -27,12 +29,21 @@ pub(super) struct Source<R> {
 impl<R: Read> Source<R> {
     pub(super) fn new(input: R) -> Self {
         let buf = vec![0; BUFFER_SIZE].into_boxed_slice();
-        Self { input, buf, start: 0, end: 0, offset: 0, section: u64::MAX, rebuilder: None }
+        Self {
+            input,
+            buf,
+            start: 0,
+            end: 0,
+            offset: 0,
+            section: u64::MAX,
+            place: Place::Outside,
+            rebuilder: None,
+        }
     }
 
     /// An error about what is at the current offset.
     pub(super) fn error(&self, problem: Problem) -> SnapshotError {
-        SnapshotError::Invalid { offset: self.offset, problem }
+        SnapshotError::Invalid { section: self.place, offset: self.offset, problem }
     }
 
     /// Whether there is nothing more.
@@ -42,15 +53,20 @@ impl<R: Read> Source<R> {
     }
 
     /// Begins a section which has so many bytes.
-    pub(super) fn begin_section(&mut self, size: u64) {
-        self.section = size;
+    pub(super) fn begin_section(&mut self, size: u64, place: Place) {
+        (self.section, self.place) = (size, place);
+    }
+
+    /// Says more exactly which section this is.
+    pub(super) fn set_place(&mut self, place: Place) {
+        self.place = place;
     }
 
     /// Ends the section, of which nothing may be left.
     pub(super) fn end_section(&mut self) -> Result<(), SnapshotError> {
         match self.section {
             0 => {
-                self.section = u64::MAX;
+                (self.section, self.place) = (u64::MAX, Place::Outside);
                 Ok(())
             }
             rest => Err(self.error(Problem::SectionRest(rest))),
@@ -88,6 +104,10 @@ impl<R: Read> Source<R> {
         for index in 0..bits.div_ceil(7) {
             let byte = self.byte()?;
             let shift = 7 * index;
+            if index == 9 && !matches!(byte, 0 | 0x7f) {
+                // Of its bits only one is part of the number.
+                break;
+            }
             value |= i64::from(byte & 0x7f).wrapping_shl(shift);
             if byte & 0x80 == 0 {
                 let unused = 64u32.saturating_sub(shift + 7);
@@ -145,8 +165,12 @@ impl<R: Read> Source<R> {
             }
             let bytes = &self.buf[self.start..self.start + part];
             if let Some(rebuilder) = &mut self.rebuilder {
-                let offset = self.offset;
-                rebuilder.feed(bytes).map_err(|problem| SnapshotError::Invalid { offset, problem })?;
+                let (offset, section) = (self.offset, self.place);
+                rebuilder.feed(bytes).map_err(|problem| SnapshotError::Invalid {
+                    section,
+                    offset,
+                    problem,
+                })?;
             }
             take(done, bytes)?;
             self.start += part;

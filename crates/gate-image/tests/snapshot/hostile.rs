@@ -5,9 +5,9 @@ use crate::{Subject, read};
 use gate_image::{InstanceOptions, Restored, ServiceState, SnapshotError, SnapshotLimits};
 
 /// A module's sections: numbers and contents.
-type Sections = Vec<(u8, Vec<u8>)>;
+pub(crate) type Sections = Vec<(u8, Vec<u8>)>;
 
-fn split(mut module: &[u8]) -> Sections {
+pub(crate) fn split(mut module: &[u8]) -> Sections {
     let mut sections = Vec::new();
     module = &module[8..];
     while let Some((&id, rest)) = module.split_first() {
@@ -19,7 +19,7 @@ fn split(mut module: &[u8]) -> Sections {
     sections
 }
 
-fn join(sections: &Sections) -> Vec<u8> {
+pub(crate) fn join(sections: &Sections) -> Vec<u8> {
     let mut module = b"\0asm\x01\0\0\0".to_vec();
     for (id, contents) in sections {
         module.push(*id);
@@ -29,13 +29,13 @@ fn join(sections: &Sections) -> Vec<u8> {
     module
 }
 
-fn number(bytes: &[u8]) -> (u64, &[u8]) {
+pub(crate) fn number(bytes: &[u8]) -> (u64, &[u8]) {
     let size = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
     let value = bytes[..size].iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f));
     (value, &bytes[size..])
 }
 
-fn push(buf: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn push(buf: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         buf.push(value as u8 | 0x80);
         value >>= 7;
@@ -43,7 +43,7 @@ fn push(buf: &mut Vec<u8>, mut value: u64) {
     buf.push(value as u8);
 }
 
-fn custom(name: &str, contents: &[u8]) -> (u8, Vec<u8>) {
+pub(crate) fn custom(name: &str, contents: &[u8]) -> (u8, Vec<u8>) {
     let mut section = vec![name.len() as u8];
     section.extend(name.as_bytes());
     section.extend(contents);
@@ -51,12 +51,12 @@ fn custom(name: &str, contents: &[u8]) -> (u8, Vec<u8>) {
 }
 
 /// Index of a custom section.
-fn find(sections: &Sections, name: &str) -> usize {
+pub(crate) fn find(sections: &Sections, name: &str) -> usize {
     sections.iter().position(|(id, contents)| *id == 0 && contents[1..].starts_with(name.as_bytes())).unwrap()
 }
 
 /// A suspended instance's snapshot with a service.
-fn good() -> (Subject, Vec<u8>) {
+pub(crate) fn good() -> (Subject, Vec<u8>) {
     let subject = Subject::new(MODULE);
     let instance = suspended(&subject, 1);
     instance.memory(0).unwrap().write(300, &[1; 40]).unwrap();
@@ -75,7 +75,7 @@ fn restore(subject: &Subject, snapshot: &[u8]) -> Result<(), SnapshotError> {
 }
 
 #[track_caller]
-fn refused(subject: &Subject, snapshot: &[u8], message: &str) {
+pub(crate) fn refused(subject: &Subject, snapshot: &[u8], message: &str) {
     let error = restore(subject, snapshot).unwrap_err().to_string();
     assert!(error.contains(message), "{error}");
 }

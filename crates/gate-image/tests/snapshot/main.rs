@@ -1,10 +1,13 @@
 //! Snapshots: what is written can be read, and nothing else.
 
+mod crafted;
 mod ended;
+mod golden;
 mod hostile;
 mod process;
 mod sparse;
 mod suspended;
+mod trace;
 
 use gate_compiler::{Options, WasiImports};
 use gate_image::{Instance, InstanceOptions, Program, Restored, ServiceState, Snapshot, SnapshotLimits};

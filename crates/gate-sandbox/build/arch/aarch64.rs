@@ -11,6 +11,7 @@ pub(crate) static ARCH: Arch = Arch {
         write: 64,
         mmap: 222,
         mprotect: 226,
+        munmap: 215,
         rt_sigreturn: 139,
         clock_gettime: 113,
         exit_group: 94,

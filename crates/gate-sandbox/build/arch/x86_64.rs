@@ -11,6 +11,7 @@ pub(crate) static ARCH: Arch = Arch {
         write: 1,
         mmap: 9,
         mprotect: 10,
+        munmap: 11,
         rt_sigreturn: 15,
         clock_gettime: 228,
         exit_group: 231,

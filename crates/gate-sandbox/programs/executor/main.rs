@@ -7,6 +7,7 @@
 #![no_main]
 
 mod arch;
+mod filter;
 mod requests;
 mod setup;
 mod spawn;

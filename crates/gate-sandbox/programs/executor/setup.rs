@@ -1,5 +1,6 @@
 //! Setting up the container, once, before the first program.
 
+use crate::filter;
 use crate::table::Table;
 use crate::{CONTROL_FD, LOADER_FD, POLL_FD, RT_FD};
 use core::ffi::CStr;
@@ -41,6 +42,7 @@ pub(crate) fn run() -> core::result::Result<&'static mut Table, Failure> {
     set_attributes().map_err(late(SetupStep::SetProcessAttributes))?;
     set_limits().map_err(late(SetupStep::SetLimits))?;
     drop_capabilities(namespaces).map_err(late(SetupStep::DropCapabilities))?;
+    filter::install().map_err(late(SetupStep::InstallFilter))?;
     Table::create().map_err(late(SetupStep::OpenPoll))
 }
 

@@ -20,6 +20,8 @@ const _: () = assert!(size_of::<Handover>() as u64 <= SPACE);
 pub struct Handover {
     /// The context address.
     pub context_addr: u64,
+    /// Address of a system call instruction of the loader's, and a return, for what the program is not to do.
+    pub syscall_addr: u64,
     /// Of the load request.
     pub flags: u32,
     /// Number of [`Handover::bases`]. Zero if memories are not copied on write.

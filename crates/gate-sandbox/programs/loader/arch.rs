@@ -1,4 +1,5 @@
-//! What depends on the processor: the loader's first instruction, and the jump to rt.
+//! What depends on the processor: the loader's first instruction, the jump to rt, and
+//! what rt uses until the loader is gone.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -6,9 +7,9 @@ mod aarch64;
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
-pub(crate) use aarch64::enter_rt;
+pub(crate) use aarch64::{enter_rt, syscall_addr};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::enter_rt;
+pub(crate) use x86_64::{enter_rt, syscall_addr};
 
 /// How rt begins.
 pub(crate) struct Entry {

@@ -1,6 +1,7 @@
 //! Mapping text, state, frames and rt.
 
 use crate::Result;
+use crate::arch;
 use crate::memories::{self, Chunks};
 use crate::request::{Request, is_within_range};
 use gate_wire::PAGE_SIZE;
@@ -111,6 +112,7 @@ fn fill_handover(request: &Request, chunks: Option<Chunks>) {
     // SAFETY: rt's data has just been mapped; it has aligned space for this, and any bytes are valid.
     let handover = unsafe { &mut *handover };
     handover.context_addr = load.context_addr();
+    handover.syscall_addr = arch::syscall_addr();
     handover.flags = load.flags;
     handover.frames_addr = load.frames_addr;
     handover.frames_size = load.frames_size;

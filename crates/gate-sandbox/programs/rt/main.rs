@@ -14,7 +14,7 @@
 //! | [`frames`] | frames on their way into or out of the process |
 //! | [`cow`] | memories that are copied on write |
 //! | [`signals`] | faults and suspension requests |
-//! | [`filter`] | the system calls that remain |
+//! | [`setup`] | system calls that the program is not to have |
 //! | [`context`] | the context and how a program ends |
 //! | [`arch`] | what depends on the processor |
 //! | [`data`] | the signal stack, and what the loader has left |
@@ -28,9 +28,9 @@ mod clock;
 mod context;
 mod cow;
 mod data;
-mod filter;
 mod frames;
 mod functions;
 mod host_call;
+mod setup;
 mod signals;
 mod start;

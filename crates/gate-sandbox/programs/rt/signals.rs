@@ -1,14 +1,13 @@
 //! Faults of the program, and requests for its suspension.
 
 use crate::arch::{self, Interrupted};
-use crate::{cow, data, frames};
+use crate::{cow, data, frames, setup};
 use core::sync::atomic::Ordering;
 use gate_wire::context::{ExitKind, ExitRecord};
 use gate_wire::load::LoadFailure;
-use sys::arch::syscall;
 use sys::number::{nr, signal};
 use sys::process::{
-    self, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SigAction, exit, set_signal_action, signal_bit,
+    SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SIG_SETMASK, SIGSET_SIZE, SigAction, exit, signal_bit,
 };
 
 /// The beginning of a `siginfo_t` of a fault.
@@ -29,7 +28,8 @@ struct StackT {
 pub(crate) fn set_handlers() {
     let stack = StackT { sp: data::signal_stack_addr(), flags: 0, size: data::SIGNAL_STACK_SIZE };
     // SAFETY: the stack is nobody else's.
-    if unsafe { syscall(nr::SIGALTSTACK, [(&raw const stack).expose_provenance(), 0]) }.is_err() {
+    if unsafe { setup::syscall(nr::SIGALTSTACK, [(&raw const stack).expose_provenance(), 0, 0, 0]) }.is_err()
+    {
         exit(LoadFailure::SetSignalStack as i32);
     }
     let faults = [signal::SIGSEGV, signal::SIGBUS, signal::SIGILL, signal::SIGFPE, signal::SIGTRAP];
@@ -37,7 +37,10 @@ pub(crate) fn set_handlers() {
         set_handler(fault, on_fault);
     }
     set_handler(signal::SIGUSR1, on_suspend);
-    if process::set_signal_mask(0).is_err() {
+    let none = 0u64;
+    let arguments = [SIG_SETMASK, (&raw const none).expose_provenance(), 0, SIGSET_SIZE];
+    // SAFETY: the kernel reads the mask.
+    if unsafe { setup::syscall(nr::RT_SIGPROCMASK, arguments) }.is_err() {
         exit(LoadFailure::SetSignalHandler as i32);
     }
 }
@@ -52,8 +55,9 @@ fn set_handler(signal: u32, handler: Handler) {
         restorer: arch::restorer(),
         mask: signal_bit(signal::SIGUSR1),
     };
-    // SAFETY: the handler has a stack of its own and does only what can be done at any moment.
-    if unsafe { set_signal_action(signal, &action) }.is_err() {
+    let arguments = [signal as usize, (&raw const action).expose_provenance(), 0, SIGSET_SIZE];
+    // SAFETY: the kernel reads the action. The handler has a stack of its own and does only what can be done at any moment.
+    if unsafe { setup::syscall(nr::RT_SIGACTION, arguments) }.is_err() {
         exit(LoadFailure::SetSignalHandler as i32);
     }
 }

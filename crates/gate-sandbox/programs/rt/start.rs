@@ -1,17 +1,16 @@
 //! From the loader to the program, and back when it returns.
 
 use crate::context::ContextAddr;
-use crate::{arch, cow, data, filter, frames, signals};
+use crate::{arch, data, frames, setup, signals};
 use core::sync::atomic::Ordering;
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::{ExitKind, ExitRecord};
-use gate_wire::load::{ADDRESS_RANGE, LoadFailure};
-use sys::memory;
+use gate_wire::load::{ADDRESS_RANGE, LoadFailure, SETUP_RANGE};
+use sys::number::nr;
 use sys::process::exit;
 
 /// Makes the process what a program may have.
 pub(crate) extern "C" fn prepare(context: ContextAddr) {
-    unmap_all_else();
     let fields = context.ptr();
     // SAFETY: the context is there, and no handler is set yet.
     let stack_low = unsafe {
@@ -28,7 +27,7 @@ pub(crate) extern "C" fn prepare(context: ContextAddr) {
 
     // From here on a request for suspension is noticed, even one that came earlier.
     signals::set_handlers();
-    filter::install(cow::is_enabled());
+    unmap_all_else();
 }
 
 /// The start or entry function has returned. If that is what the program has been started for, it ends here.
@@ -46,8 +45,13 @@ pub(crate) extern "C" fn returned(context: ContextAddr) -> ! {
 /// Unmaps what is not the program's: the loader, the stack which the kernel gave it with all that was on it, and
 /// the kernel's time functions. Everything of the program's is in the range.
 fn unmap_all_else() {
-    unmap(0, ADDRESS_RANGE.start);
+    unmap(0, SETUP_RANGE.start);
+    unmap(SETUP_RANGE.end, ADDRESS_RANGE.start);
     unmap(ADDRESS_RANGE.end, arch::ADDRESS_SPACE_END);
+    // The last one, because it is what makes the others possible.
+    if setup::unmap_loader().is_err() {
+        exit(LoadFailure::Unmap as i32);
+    }
 }
 
 /// Unmaps what is in a range, but for what the kernel has sealed: it does so with its time functions if it
@@ -55,7 +59,7 @@ fn unmap_all_else() {
 fn unmap(start: u64, end: u64) {
     let size = end - start;
     // SAFETY: nothing there is used any more.
-    if unsafe { memory::unmap(start, size) }.is_ok() {
+    if unsafe { setup::syscall(nr::MUNMAP, [start as usize, size as usize, 0, 0]) }.is_ok() {
         return;
     }
     if size > PAGE_SIZE {

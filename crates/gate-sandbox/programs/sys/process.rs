@@ -80,7 +80,11 @@ pub const SA_RESTORER: u64 = 0x0400_0000;
 /// The handler runs on the signal stack.
 pub const SA_ONSTACK: u64 = 0x0800_0000;
 
-const SIGSET_SIZE: usize = 8;
+/// Size of a signal mask.
+pub const SIGSET_SIZE: usize = 8;
+
+/// Replaces the signal mask.
+pub const SIG_SETMASK: usize = 2;
 
 /// Sets how a signal is handled.
 ///
@@ -112,7 +116,6 @@ pub const fn signal_bit(signal: u32) -> u64 {
 
 /// Blocks these signals and no others.
 pub fn set_signal_mask(mask: u64) -> Result<()> {
-    const SIG_SETMASK: usize = 2;
     // SAFETY: the kernel reads the mask.
     unsafe {
         syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, (&raw const mask).expose_provenance(), 0, SIGSET_SIZE])

@@ -4,6 +4,8 @@ use crate::container::Container;
 use crate::machine_code;
 use crate::program::Program;
 use gate_wire::context::ExitKind;
+use gate_wire::cow::STATE_FD;
+use gate_wire::load::{SETUP_RANGE, STATE_FILE_STRIDE};
 
 /// Where the programs note that they are still alive, and what the kernel gave them.
 const ALIVE: u64 = 256;
@@ -41,6 +43,8 @@ machine_code! {
         "mov edi, 42",
         "syscall",
         ALIVE = ALIVE, RESULT = RESULT;
+    // Goes where the beginning of the memory says.
+    jump: "jmp [rdi]";
     sysenter: "mov eax, 20", "sysenter", "ud2";
     vsyscall: "sub rsp, 8", "mov rbx, rdi", "xor edi, edi", "mov rax, -10485760", "call rax",
         "mov qword ptr [rbx + {ALIVE}], 1", "add rsp, 8", "ret", ALIVE = ALIVE;
@@ -76,7 +80,9 @@ fn end(container: &mut Container, code: &[u8], call: [u64; 7]) -> End {
 
 const READ: u64 = 0;
 const WRITE: u64 = 1;
+const MMAP: u64 = 9;
 const MPROTECT: u64 = 10;
+const MUNMAP: u64 = 11;
 const RT_SIGRETURN: u64 = 15;
 const CLOCK_GETTIME: u64 = 228;
 const EXIT_GROUP: u64 = 231;
@@ -175,6 +181,35 @@ fn reserved_address_space_does_not_become_memory() {
     assert_eq!(protect(guard, 4096), no_memory, "below the stack");
     assert_eq!(protect(program.request.text_addr, 4096), no_memory, "text");
     assert_eq!(protect(memory + MEMORY_SIZE, MEMORY_MAX - MEMORY_SIZE), 0, "up to the greatest size");
+}
+
+#[test]
+fn the_loaders_place_stays_empty() {
+    const FILE: u64 = STATE_FD as u64;
+    let mut container = Container::new();
+    let (start, size) = (SETUP_RANGE.start, SETUP_RANGE.end - SETUP_RANGE.start);
+    for addr in SETUP_RANGE.step_by(4096) {
+        for place in [addr, addr + 192, addr + 4094] {
+            assert_eq!(end(&mut container, jump(), [place, 0, 0, 0, 0, 0, 0]), End::Fault, "{place:#x}");
+        }
+    }
+    let mut call = |call: [u64; 7]| end(&mut container, call_kernel(), call);
+    // What rt did last.
+    assert_eq!(call([MUNMAP, start, size, 0, 0, 0, 0]), End::Result(0));
+    let others =
+        [(0, start), (start, 4096), (start, size + 4096), (start - 4096, size), (start + (1 << 32), size)];
+    for (addr, size) in others {
+        assert_eq!(call([MUNMAP, addr, size, 0, 0, 0, 0]), End::Killed, "{size:#x} at {addr:#x}");
+    }
+    let no_memory = -i64::from(libc::ENOMEM);
+    assert_eq!(call([MPROTECT, start, size, 3, 0, 0, 0]), End::Result(no_memory));
+    assert_eq!(call([MPROTECT, start, size, 5, 0, 0, 0]), End::Killed);
+    // Where no memory is copied on write there is no file to map.
+    let bad_file = -i64::from(libc::EBADF);
+    assert_eq!(call([MMAP, start, 4096, 3, 0x8011, FILE, STATE_FILE_STRIDE]), End::Result(bad_file));
+    for (prot, flags) in [(7, 0x8011), (5, 0x8011), (3, 0x8031), (3, 0x8012)] {
+        assert_eq!(call([MMAP, start, 4096, prot, flags, FILE, STATE_FILE_STRIDE]), End::Killed);
+    }
 }
 
 #[test]

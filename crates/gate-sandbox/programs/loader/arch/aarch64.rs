@@ -13,6 +13,16 @@ global_asm!(
     main = sym crate::main,
 );
 
+global_asm!(".text", "loader_syscall:", "svc #0", "ret");
+
+/// Address of a system call instruction and a return.
+pub(crate) fn syscall_addr() -> u64 {
+    let addr;
+    // SAFETY: only calculates an address.
+    unsafe { asm!("adr {}, loader_syscall", out(reg) addr, options(pure, nomem, nostack, preserves_flags)) };
+    addr
+}
+
 /// Jumps to rt, which does not come back.
 ///
 /// # Safety

@@ -237,6 +237,21 @@ pub(crate) fn function_addrs() -> [u64; RtFunction::COUNT] {
     addrs
 }
 
+/// A system call by an instruction at another address, which a return follows.
+///
+/// # Safety
+///
+/// There must be one, and the call must be sound with these arguments.
+pub(crate) unsafe fn syscall_at(instruction: u64, number: usize, args: [usize; 4]) -> isize {
+    let ret;
+    // SAFETY: the caller's promise.
+    unsafe {
+        asm!("blr {}", in(reg) instruction, in("x8") number, inlateout("x0") args[0] => ret, in("x1") args[1],
+            in("x2") args[2], in("x3") args[3], out("lr") _);
+    }
+    ret
+}
+
 // extern "C" fn(context address, system call, buffer, size) -> result or negative error number.
 //
 // Reads from or writes to the call socket, unless a suspension is requested. A request that comes after the test

@@ -235,6 +235,22 @@ pub(crate) fn function_addrs() -> [u64; RtFunction::COUNT] {
     addrs
 }
 
+/// A system call by an instruction at another address, which a return follows.
+///
+/// # Safety
+///
+/// There must be one, and the call must be sound with these arguments.
+pub(crate) unsafe fn syscall_at(instruction: u64, number: usize, args: [usize; 4]) -> isize {
+    let ret;
+    // SAFETY: the caller's promise. The call is made in a function of its own, so that nothing is kept below the
+    // stack pointer.
+    unsafe {
+        asm!("call {}", in(reg) instruction, inlateout("rax") number => ret, in("rdi") args[0], in("rsi") args[1],
+            in("rdx") args[2], in("r10") args[3], out("rcx") _, out("r11") _);
+    }
+    ret
+}
+
 // extern "C" fn(context address, system call, buffer, size) -> result or negative error number.
 //
 // Reads from or writes to the call socket, unless a suspension is requested. A request that comes after the test
