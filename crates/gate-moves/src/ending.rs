@@ -1,5 +1,6 @@
 //! What is compared.
 
+use crate::subject::Subject;
 use gate_compiler::Value;
 use gate_image::{Inspector, Instance};
 use gate_runtime::{Outcome, TrapId};
@@ -13,7 +14,7 @@ pub(crate) struct Ending {
     pub(crate) outcome: String,
     pub(crate) results: Vec<Value>,
     pub(crate) stdout: Vec<u8>,
-    /// Size and hash of each linear memory.
+    /// Size and hash of each linear memory, if it can be foreseen.
     pub(crate) memories: Vec<(u64, blake3::Hash)>,
     /// Each global and table, as text.
     pub(crate) others: Vec<String>,
@@ -23,10 +24,10 @@ impl Ending {
     pub(crate) fn new(
         outcome: &Outcome,
         instance: &Instance,
-        wasm: &[u8],
+        subject: &Subject,
         stdout: Vec<u8>,
     ) -> anyhow::Result<Self> {
-        let memories = (0..).map_while(|index| instance.memory(index));
+        let memories = (0..).map_while(|index| instance.memory(index)).filter(|_| !subject.keeps_time);
         let memories = memories.map(|memory| {
             let size = memory.size()?;
             let mut hasher = blake3::Hasher::new();
@@ -37,7 +38,7 @@ impl Ending {
             }
             Ok((size, hasher.finalize()))
         });
-        let inspector = Inspector::new(instance, wasm);
+        let inspector = Inspector::new(instance, &subject.wasm);
         let mut others: Vec<_> = inspector.globals()?.iter().map(|global| format!("{global:?}")).collect();
         for index in 0..inspector.tables()?.len() {
             let elements = format!("{:?}", inspector.table_elements(index, None)?);

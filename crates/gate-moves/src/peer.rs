@@ -1,9 +1,10 @@
 //! The same in Wasmtime.
 
 use crate::ending::Ending;
+use crate::run::MAX_MEMORY;
 use crate::subject::{Entry, Subject};
 use gate_compiler::Value;
-use wasmtime::{Engine, Instance, Module, Store};
+use wasmtime::{Engine, Instance, Module, Store, StoreLimitsBuilder};
 
 /// In what a program's end differs from that in Wasmtime, if it does. Commands are not run: they are compared with native
 /// programs elsewhere.
@@ -11,7 +12,9 @@ pub(crate) fn difference(subject: &Subject, ending: &Ending) -> anyhow::Result<O
     let Entry::Function(name) = subject.entry else { return Ok(None) };
     let engine = Engine::default();
     let module = Module::new(&engine, &subject.wasm)?;
-    let mut store = Store::new(&engine, ());
+    let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY as usize).build();
+    let mut store = Store::new(&engine, limits);
+    store.limiter(|limits| limits);
     let instance = Instance::new(&mut store, &module, &[])?;
     let result = instance.get_typed_func::<(), i64>(&mut store, name)?.call(&mut store, ());
     let results: Vec<_> = result.iter().map(|&value| Value::I64(value)).collect();

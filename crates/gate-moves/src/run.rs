@@ -38,11 +38,14 @@ impl Way {
     pub const ALL: [Self; 5] = [Self::Thaw, Self::Resume, Self::Recompile, Self::Fork, Self::Snapshot];
 }
 
+/// How large a program's memory may become, in bytes.
+pub(crate) const MAX_MEMORY: u64 = 64 << 20;
+
 /// How large instances may be when they make journeys.
 ///
 /// How deep a program can recurse depends on its text. So uninterrupted runs have a quarter of this stack, and programs
 /// which exhaust that are not compared.
-const JOURNEY: InstanceOptions = InstanceOptions { stack_size: 4 << 20, max_memory: Some(64 << 20) };
+const JOURNEY: InstanceOptions = InstanceOptions { stack_size: 4 << 20, max_memory: Some(MAX_MEMORY) };
 const STRAIGHT: InstanceOptions = InstanceOptions { stack_size: JOURNEY.stack_size / 4, ..JOURNEY };
 
 /// A program, compiled in several ways.
@@ -233,7 +236,7 @@ impl<'a> Run<'a> {
         if matches!(outcome.trap, TrapId::Killed | TrapId::InternalError) {
             bail!("{outcome}");
         }
-        Ending::new(outcome, &self.instance, &self.compiled.subject.wasm, self.stdout.contents())
+        Ending::new(outcome, &self.instance, self.compiled.subject, self.stdout.contents())
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Subject {
     /// Its module.
     pub wasm: Vec<u8>,
     pub(crate) entry: Entry,
+    /// What it leaves in its memory depends on when it is run.
+    pub(crate) keeps_time: bool,
 }
 
 /// How a program is run.
@@ -40,13 +42,16 @@ const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));
 pub fn hand_written() -> anyhow::Result<Vec<Subject>> {
     let subject = |&(name, text): &(&str, &str), entry: Entry| {
         let wasm = wat::parse_str(text).with_context(|| format!("parse {name}.wat"))?;
-        Ok(Subject { name: name.into(), wasm, entry })
+        Ok(Subject { name: name.into(), wasm, entry, keeps_time: false })
     };
     let input = (0..=255).cycle().take(10_000).collect();
     let command = Entry::Command { args: vec!["calls"], stdin: input };
     let functions = HAND_WRITTEN.iter().map(|program| subject(program, Entry::Function("driver")));
     functions.chain([subject(&CALLS, command)]).collect()
 }
+
+/// Of these, programs that keep what the clock shows in their memory: as a measurement, or as a seed.
+const KEEP_TIME: [&str; 3] = ["coremark", "lua", "quickjs"];
 
 /// Names, arguments, and standard input within the repository, of programs that take some milliseconds.
 const REAL: &[(&str, &[&str], Option<&str>)] = &[
@@ -75,7 +80,8 @@ pub fn real(built: &Path, repository: &Path) -> anyhow::Result<Vec<Subject>> {
             let wasm = read(&built.join("wasm").join(format!("{name}.wasm")))?;
             let stdin = stdin.map_or(Ok(Vec::new()), |path| read(&repository.join(path)))?;
             let args = [&[name], args].concat();
-            Ok(Subject { name: name.into(), wasm, entry: Entry::Command { args, stdin } })
+            let entry = Entry::Command { args, stdin };
+            Ok(Subject { name: name.into(), wasm, entry, keeps_time: KEEP_TIME.contains(&name) })
         })
         .collect()
 }
@@ -84,6 +90,7 @@ impl Subject {
     /// A random module.
     pub fn generated(seed: u64) -> anyhow::Result<Self> {
         let wasm = generated::module(seed)?;
-        Ok(Self { name: format!("generated {seed}"), wasm, entry: Entry::Function(generated::DRIVER) })
+        let entry = Entry::Function(generated::DRIVER);
+        Ok(Self { name: format!("generated {seed}"), wasm, entry, keeps_time: false })
     }
 }
