@@ -1,6 +1,6 @@
 //! Stopping programs at any moment, and letting them go on in the same place.
 
-use crate::machine::{TestHost, compile, executor, instantiate, start};
+use crate::machine::{TestHost, compile, executor, instantiate, run, start};
 use crate::stops::{Stops, run_with_stops};
 use crate::text::Text;
 use gate_compiler::Value::{I32, I64};
@@ -98,6 +98,47 @@ async fn hundreds_of_stops_change_nothing() {
         let resumed: Vec<_> = host.starts.iter().map(|start| start.resumed).collect();
         assert!(!resumed[0] && resumed[1..].iter().all(|&resumed| resumed));
         assert!(host.starts.is_sorted_by_key(|start| start.monotonic_time));
+    }
+    executor.close().await;
+}
+
+/// A loop, called where nearly nothing is left of the stack.
+const BRINK: &str = r#"(module
+    (func $spin (param $n i32)
+        (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1))))))
+    (func $down (export "down") (param $depth i32) (param $n i32) (result i32)
+        (if (result i32) (local.get $depth)
+            (then (i32.add (i32.const 1)
+                (call $down (i32.sub (local.get $depth) (i32.const 1)) (local.get $n))))
+            (else (call $spin (local.get $n)) (i32.const 0)))))"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stops_need_no_stack_that_the_program_has_not() {
+    let executor = executor().await;
+    let program = compile(BRINK);
+    // As deep as it can be.
+    let (mut good, mut bad) = (1, 1 << 20);
+    while bad - good > 1 {
+        let depth = (good + bad) / 2;
+        let outcome =
+            run(&executor, &mut instantiate(&program), "down", &[I32(depth), I32(1)]).await.unwrap();
+        match outcome.trap {
+            TrapId::Exit => good = depth,
+            trap => {
+                assert_eq!(trap, TrapId::CallStackExhausted);
+                bad = depth;
+            }
+        }
+    }
+    for depth in [good - 2, good - 1, good] {
+        let mut instance = instantiate(&program);
+        instance.set_entry("down", &[I32(depth), I32(100_000_000)]).unwrap();
+        let stops = Stops { most: 20, delays: 0..1500 };
+        let mut host = TestHost::default();
+        let (outcome, count) = run_with_stops(&executor, &mut instance, &mut host, stops).await;
+        assert_eq!(outcome.trap, TrapId::Exit, "depth {depth} of {good}, {count} stops: {outcome}");
+        assert_eq!(instance.results().unwrap(), [I32(depth)]);
+        assert!(count >= 3, "only {count} stops");
     }
     executor.close().await;
 }

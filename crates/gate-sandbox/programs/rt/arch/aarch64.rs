@@ -150,13 +150,6 @@ global_asm!(
     "bl {stop}",
     "udf #0",
     "safepoint_return:",
-    // If the suspension came together with the end of the stack, this is what the check was about.
-    "ldr x0, [sp]",
-    "ldr x1, [x0, #{stack_low}]",
-    "cmp sp, x1",
-    "b.hs 3f",
-    "bl {exhausted}",
-    "3:",
     "ldp q0, q1, [sp, #256]",
     "ldp q2, q3, [sp, #288]",
     "ldp q4, q5, [sp, #320]",
@@ -193,11 +186,9 @@ global_asm!(
     "ret",
     pc = const context_offset!(rt_pc),
     fp = const context_offset!(rt_fp),
-    stack_low = const context_offset!(stack_low),
     breakpoint = const FrozenBy::Breakpoint as u32,
     suspension = const FrozenBy::Suspension as u32,
     stop = sym functions::stop_at_safepoint,
-    exhausted = sym functions::stack_exhausted,
 );
 
 /// Address of a label in assembly.

@@ -158,10 +158,6 @@ global_asm!(
     "call {stop}",
     "ud2",
     "safepoint_return:",
-    // If the suspension came together with the end of the stack, this is what the check was about.
-    "mov rdi, [rsp + 256 + 9 * 8]",
-    "cmp rsp, [rdi + {stack_low}]",
-    "jb {exhausted}",
     "movups xmm0, [rsp]",
     "movups xmm1, [rsp + 16]",
     "movups xmm2, [rsp + 32]",
@@ -197,11 +193,9 @@ global_asm!(
     "ret",
     pc = const context_offset!(rt_pc),
     fp = const context_offset!(rt_fp),
-    stack_low = const context_offset!(stack_low),
     breakpoint = const FrozenBy::Breakpoint as u32,
     suspension = const FrozenBy::Suspension as u32,
     stop = sym functions::stop_at_safepoint,
-    exhausted = sym functions::stack_exhausted,
 );
 
 /// Addresses of the functions that compiled code calls.
