@@ -3,7 +3,7 @@
 use crate::ending::Ending;
 use crate::run::MAX_MEMORY;
 use crate::subject::{Entry, Subject};
-use gate_compiler::Value;
+use gate_compiler::{Limits, Value};
 use wasmtime::{Engine, Instance, Module, Store, StoreLimitsBuilder};
 
 /// In what a program's end differs from that in Wasmtime, if it does. Commands are not run: they are compared with native
@@ -12,7 +12,10 @@ pub(crate) fn difference(subject: &Subject, ending: &Ending) -> anyhow::Result<O
     let Entry::Function(name) = subject.entry else { return Ok(None) };
     let engine = Engine::default();
     let module = Module::new(&engine, &subject.wasm)?;
-    let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY as usize).build();
+    let limits = StoreLimitsBuilder::new()
+        .memory_size(MAX_MEMORY as usize)
+        .table_elements(Limits::default().table_elements as usize)
+        .build();
     let mut store = Store::new(&engine, limits);
     store.limiter(|limits| limits);
     let instance = Instance::new(&mut store, &module, &[])?;

@@ -3,7 +3,7 @@
 use crate::custody::Custody;
 use crate::error::{AbnormalExit, ExportError, ProcessError};
 use crate::executor::Executor;
-use crate::process::encode;
+use crate::process::{encode, sleep_in_steps};
 use gate_image::{Frames, Instance, Purpose};
 use gate_sandbox::RT_SPAN;
 use std::sync::Arc;
@@ -32,11 +32,15 @@ impl Executor {
         sent.map_err(ProcessError::system("send the program to its process"))
             .map_err(ExportError::Process)?;
 
-        let Ok(end) = tokio::time::timeout(ALLOWANCE, process.shared.end.wait()).await else {
+        let end = tokio::select! {
+            end = process.shared.end.wait() => Some(*end),
+            () = sleep_in_steps(ALLOWANCE) => None,
+        };
+        let Some(end) = end else {
             process.close().await;
             return Err(ExportError::Timeout);
         };
-        AbnormalExit::check(*end).map_err(ExportError::Process)?;
+        AbnormalExit::check(end).map_err(ExportError::Process)?;
         let custody = process.shared.take_custody();
         match custody {
             Some(custody) => Ok(custody.mutation.finish_export()?),

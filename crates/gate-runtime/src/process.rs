@@ -299,12 +299,9 @@ impl Shared {
     pub(crate) fn overdue(self: &Arc<Self>) -> impl Future<Output = ()> + Send + use<> {
         let shared = Arc::clone(self);
         async move {
-            let requested = *shared.suspended.wait().await;
+            shared.suspended.wait().await;
             let allowance = *shared.suspend_allowance.wait().await;
-            match requested.checked_add(allowance) {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
+            sleep_in_steps(allowance).await;
         }
     }
 
@@ -346,4 +343,13 @@ pub(crate) fn encode(launch: &Launch) -> Result<([u8; LoadRequest::MAX_SIZE], us
 pub(crate) fn monotonic_now() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// Sleeps in ten steps, so that when the whole machine has stood still for a while, a program that could not run
+/// meanwhile still has nearly all of the time that it is given.
+pub(crate) async fn sleep_in_steps(duration: Duration) {
+    const STEPS: u32 = 10;
+    for _ in 0..STEPS {
+        tokio::time::sleep(duration / STEPS).await;
+    }
 }

@@ -3,8 +3,8 @@
 //! It begins with a [`FramesHeader`]; frames follow at [`FRAMES_START`].
 //!
 //! **Export.** Compiled code writes frames down from the innermost to the outermost: the function index and the code offset
-//! (`u32` each), and then one slot for each live local, ascending, and for each operand, bottom first. Slots have the
-//! size of the type: 4, 8 or 16 bytes. Nothing is aligned. rt fills in the header when the outermost function has
+//! (`u32` each), and then one slot for each live local, ascending, and for each operand, bottom first. Slots have 8
+//! bytes, those of vectors 16. Nothing is aligned. rt fills in the header when the outermost function has
 //! returned. All of it is written by an untrusted process.
 //!
 //! **Resume.** The host writes frames from the outermost to the innermost: a word (`u64`) that identifies the code which

@@ -69,8 +69,8 @@ impl StoredInstance {
     /// Makes the instance as it was stored.
     ///
     /// It can be looked at, and can run after [`StoredInstance::prepare`]. Fails with [`StorageError::OtherBuild`] if
-    /// another build of Gate has stored it, or if the program's text is another one: then there is still
-    /// [`StoredInstance::restore`].
+    /// another build of Gate has stored it, if the program's text is another one, or if it was suspended in text that had
+    /// been made for it to go on (after [`StoredInstance::restore`]): then there is still [`StoredInstance::restore`].
     pub fn instance(&self, program: &Program) -> Result<Instance> {
         let committed = self.committed()?;
         let other = |reason| StorageError::OtherBuild { name: self.name.clone(), reason };

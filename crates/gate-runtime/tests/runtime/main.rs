@@ -9,6 +9,7 @@ mod machine;
 mod moves;
 mod programs;
 mod stops;
+mod stored;
 mod suspend;
 mod text;
 mod unprivileged;

@@ -32,25 +32,25 @@ const PROGRAM: &str = r#"(module
             (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
         (i64.add (local.get $x) (global.get $g))))"#;
 
-fn options(opt_level: OptLevel) -> Options {
+pub(crate) fn options(opt_level: OptLevel) -> Options {
     Options { threads: Some(1), opt_level, ..Options::default() }
 }
 
-fn compile(options: &Options) -> (Vec<u8>, Program) {
+pub(crate) fn compile(options: &Options) -> (Vec<u8>, Program) {
     let wasm = wat::parse_str(PROGRAM).expect("text format");
     let module = gate_compiler::compile(&wasm, options, &TestImports).expect("module");
     (wasm, Program::new(module).expect("program"))
 }
 
 /// Runs until it is suspended after the delay, or at its end.
-async fn run_for(executor: &Executor, instance: &mut Instance, delay: Duration) -> TrapId {
+pub(crate) async fn run_for(executor: &Executor, instance: &mut Instance, delay: Duration) -> TrapId {
     let mut process = executor.new_process().await.unwrap();
     process.start(&instance.program().clone(), instance, ProcessPolicy::default()).unwrap();
     let outcome = process.serve_until(&mut TestHost::default(), tokio::time::sleep(delay)).await.unwrap();
     outcome.trap
 }
 
-async fn undisturbed(executor: &Executor, n: i32) -> Vec<gate_compiler::Value> {
+pub(crate) async fn undisturbed(executor: &Executor, n: i32) -> Vec<gate_compiler::Value> {
     let (_, program) = compile(&options(OptLevel::default()));
     let mut instance = instantiate(&program);
     instance.set_entry("work", &[I32(n)]).unwrap();

@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 /// Exit code of a program that was suspended.
 pub(crate) const SUSPENDED: i32 = 75;
 
+/// Exit code when Gate itself failed.
+const FAILED: i32 = 125;
+
 /// What came out of a chain.
 pub(crate) struct Chain {
     pub(crate) code: i32,
@@ -30,6 +33,7 @@ pub(crate) fn chain(
         stdout.extend_from_slice(&ended.stdout);
         match ended.code {
             Some(SUSPENDED) => {}
+            Some(FAILED) => panic!("after {count} hops: {ended:?}"),
             Some(code) => return Chain { code, stdout, hops: count },
             None => panic!("{ended:?}"),
         }
