@@ -27,7 +27,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::SetOnce;
@@ -91,8 +91,8 @@ pub(crate) struct Shared {
     pub(crate) life: Life,
     /// It has nothing left to do but to be reaped.
     exiting: AtomicBool,
-    /// Somebody has asked for its suspension, at that time.
-    suspended: SetOnce<Instant>,
+    /// Somebody has asked for its suspension.
+    suspended: SetOnce<()>,
     /// See [`ProcessPolicy::suspend_allowance`]. Set when the program is started.
     suspend_allowance: SetOnce<Duration>,
     custody: Mutex<Option<Custody>>,
@@ -306,7 +306,7 @@ impl Shared {
     }
 
     pub(crate) fn suspend(&self) {
-        if self.suspended.set(Instant::now()).is_ok() {
+        if self.suspended.set(()).is_ok() {
             self.life.suspending();
             self.signal(Op::Suspend);
         }

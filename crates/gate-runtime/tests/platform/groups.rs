@@ -101,7 +101,15 @@ async fn processes_are_born_frozen_and_killed_in_groups() {
             .join(playground.path.join("executor/cgroup.procs").strip_prefix("/").unwrap()),
     )
     .unwrap();
-    let groups = cgroups_of_programs(pid.trim().parse().unwrap());
+    // It is in its group a little before it has become a program.
+    let mut groups = Vec::new();
+    for _ in 0..200 {
+        groups = cgroups_of_programs(pid.trim().parse().unwrap());
+        if !groups.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     assert_eq!(groups, [group.path().to_str().unwrap()]);
 
     worked(&group, Duration::from_millis(10)).await;
