@@ -1,7 +1,8 @@
 //! Services that answer calls.
 
-use crate::{Context, Restored, Service, ServiceInstance};
+use crate::{Context, Registry, Restored, Service, ServiceInstance};
 use gate_runtime::{Packet, ServiceError};
+use gate_wire::fields::{Fields, put_bytes};
 use gate_wire::packet::{Domain, HEADER_SIZE, MAX_PACKET_SIZE};
 use std::collections::VecDeque;
 use std::error::Error;
@@ -67,11 +68,11 @@ impl<S: CallService> Service for Calls<S> {
 
     fn create(
         &self,
-        context: &Context,
+        registry: &Registry,
         restored: Restored<'_>,
     ) -> Result<Box<dyn ServiceInstance>, Box<dyn Error + Send + Sync>> {
         let calls = decode(restored.unwrap_or_default())?;
-        let (service, context) = (Arc::clone(&self.0), Arc::new(context.clone()));
+        let (service, context) = (Arc::clone(&self.0), Arc::new(registry.context().clone()));
         Ok(Box::new(CallInstance { service, context, calls, current: None, waiting: None }))
     }
 }
@@ -127,25 +128,22 @@ impl<S: CallService> ServiceInstance for CallInstance<S> {
     fn save(&self) -> Vec<u8> {
         let mut state = Vec::new();
         for call in &self.calls {
-            state.extend((call.len() as u32).to_le_bytes());
-            state.extend(call.iter());
+            put_bytes(&mut state, call);
         }
         state
     }
 }
 
 /// The calls in a state: of each the size in four bytes, and the content.
-fn decode(mut state: &[u8]) -> Result<VecDeque<Arc<[u8]>>, &'static str> {
+fn decode(state: &[u8]) -> Result<VecDeque<Arc<[u8]>>, &'static str> {
+    let mut fields = Fields::new(state);
     let mut calls = VecDeque::new();
-    while !state.is_empty() {
-        let (size, rest) = state.split_first_chunk().ok_or("the state ends too early")?;
-        let size = u32::from_le_bytes(*size) as usize;
-        let (call, rest) = rest.split_at_checked(size).ok_or("the state ends too early")?;
-        if size > MAX_PACKET_SIZE - HEADER_SIZE || calls.len() == MAX_CALLS {
+    while !fields.is_empty() {
+        let call = fields.bytes()?;
+        if call.len() > MAX_PACKET_SIZE - HEADER_SIZE || calls.len() == MAX_CALLS {
             return Err("there are too many calls, or too long ones");
         }
         calls.push_back(call.into());
-        state = rest;
     }
     Ok(calls)
 }

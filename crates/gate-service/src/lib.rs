@@ -34,9 +34,11 @@
 //! | `calls` | services that answer calls |
 //! | `streams` | streams of bytes with flow control |
 //! | `context` | what services know about an instance |
+//! | [`builtin`] | services that are there already |
 
 #![forbid(unsafe_code)]
 
+pub mod builtin;
 mod calls;
 mod context;
 mod registry;
@@ -45,7 +47,7 @@ mod service;
 mod streams;
 
 pub use calls::CallService;
-pub use context::Context;
+pub use context::{Context, Scope};
 pub use gate_runtime::{Packet, ServiceError};
 pub use gate_wire::packet::Domain;
 pub use registry::{RegisterError, Registry};

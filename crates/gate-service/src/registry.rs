@@ -72,7 +72,9 @@ impl Registry {
 
     /// Names and revisions of the services that the instance can discover, by name.
     pub fn catalog(&self) -> impl Iterator<Item = (&str, &str)> {
-        let discoverable = self.services.values().filter(|service| service.is_discoverable(&self.context));
+        let discoverable = self.services.values().filter(|service| {
+            service.is_discoverable(&self.context) && self.context.scope.allows(service.name())
+        });
         discoverable.map(|service| (service.name(), service.revision()))
     }
 
@@ -81,7 +83,12 @@ impl Registry {
         &self.context
     }
 
-    /// The service of this name, if the instance can discover it.
+    /// The service of this name, if the instance can discover it now.
+    pub(crate) fn find_in_scope(&self, name: &str) -> Option<&Arc<dyn Service>> {
+        self.find(name).filter(|_| self.context.scope.allows(name))
+    }
+
+    /// The service of this name, if the instance can discover it, whether or not it has restricted itself.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<dyn Service>> {
         self.services.get(name).filter(|service| service.is_discoverable(&self.context))
     }

@@ -49,8 +49,12 @@ impl Server {
         name: &str,
         restored: Option<&[u8]>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let service = self.registry.find(name);
-        let create = || service.map(|service| service.create(self.registry.context(), restored)).transpose();
+        // What a program has had before it restricted itself is still its own.
+        let service = match restored {
+            Some(_) => self.registry.find(name),
+            None => self.registry.find_in_scope(name),
+        };
+        let create = || service.map(|service| service.create(&self.registry, restored)).transpose();
         let mut instance = guard(name, create).map_err(Box::new)??;
         if let (Some(instance), Some(start)) = (&mut instance, &self.start) {
             instance.begin(start);
@@ -123,6 +127,16 @@ impl InstanceServer for Server {
             }
         }
         Poll::Pending
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut finished = true;
+        for slot in &mut self.slots {
+            let Some(instance) = &mut slot.instance else { continue };
+            // One that panics has nothing more to do.
+            finished &= guard(&slot.name, || instance.poll_finish(cx)).map_or(true, |poll| poll.is_ready());
+        }
+        if finished { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn save(&self) -> Vec<SavedService> {

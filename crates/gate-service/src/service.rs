@@ -1,6 +1,6 @@
 //! What a service is.
 
-use crate::Context;
+use crate::{Context, Registry};
 use gate_runtime::{Packet, ServiceError, Start};
 use std::error::Error;
 use std::task;
@@ -24,11 +24,11 @@ pub trait Service: Send + Sync + 'static {
         true
     }
 
-    /// Begins to serve an instance. `restored` is what [`ServiceInstance::save`] has given, maybe on another host, or what
+    /// Begins to serve an instance, of which the registry knows what it is and which services it has. `restored` is what [`ServiceInstance::save`] has given, maybe on another host, or what
     /// someone malicious has made up.
     fn create(
         &self,
-        context: &Context,
+        registry: &Registry,
         restored: Restored<'_>,
     ) -> Result<Box<dyn ServiceInstance>, Box<dyn Error + Send + Sync>>;
 }
@@ -53,6 +53,11 @@ pub trait ServiceInstance: Send {
 
     /// Waits for a packet for the program. It is taken only if there is room for it.
     fn poll_packet(&mut self, cx: &mut task::Context<'_>) -> task::Poll<Result<Packet, ServiceError>>;
+
+    /// Waits until all that the program has sent is where it is to go. The program has ended: nothing more comes from it.
+    fn poll_finish(&mut self, _cx: &mut task::Context<'_>) -> task::Poll<()> {
+        task::Poll::Ready(())
+    }
 
     /// What has to be known to let the program go on elsewhere: packets that were taken, but not dealt with, above all.
     /// Deterministic.

@@ -67,6 +67,11 @@ impl Streams {
         self.lock().streams.contains_key(&id).then(|| StreamEnd::new(&self.shared, id))
     }
 
+    /// Whether the program has sent something that nobody has taken yet.
+    pub fn has_input(&self) -> bool {
+        self.lock().streams.values().any(|stream| stream.input.len() > 0)
+    }
+
     /// Takes a flow packet or a data packet from the program. Others are ignored.
     pub fn handle(&self, packet: Packet) -> Result<(), ServiceError> {
         let violation = |error: &dyn std::fmt::Display| ServiceError::violation(error.to_string());
@@ -122,6 +127,11 @@ impl Shared {
             return Err(ServiceError::violation(format!("there is no stream {id}")));
         }
         Ok(self.streams.get_mut(&id))
+    }
+
+    /// A stream, if the host can still write to it.
+    fn writable(&mut self, id: i32) -> Option<&mut Stream> {
+        self.streams.get_mut(&id).filter(|stream| !stream.output_closed && !stream.output_ended)
     }
 
     /// Forgets a stream that has ended in both directions.

@@ -31,6 +31,7 @@ pub use errno::Errno;
 pub use memory::{AccessError, LinearMemory};
 pub use process::Signal;
 pub use state::StateError;
+pub use stdio::HostStream;
 
 use std::io;
 

@@ -13,9 +13,10 @@ use rustix::io::Errno as HostErrno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 /// What a pipe takes without blocking when it is writable at all (`PIPE_BUF`).
 const PIPE_ATOMIC: usize = 4096;
@@ -27,9 +28,10 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// A standard stream of the host process.
+/// A file, pipe, terminal or socket of the host, which others may share. It neither blocks the thread nor changes the
+/// open file; nothing is read ahead and nothing is kept back.
 #[derive(Debug)]
-pub(crate) struct HostStream {
+pub struct HostStream {
     source: Source,
     direction: Direction,
     file_type: FileType,
@@ -56,6 +58,16 @@ pub(crate) struct Readiness {
 }
 
 impl HostStream {
+    /// Takes a descriptor over that is to be read from. To be called within a tokio runtime.
+    pub fn input(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd, Direction::In)
+    }
+
+    /// Takes a descriptor over that is to be written to. To be called within a tokio runtime.
+    pub fn output(fd: OwnedFd) -> io::Result<Self> {
+        Self::new(fd, Direction::Out)
+    }
+
     /// Takes a descriptor over. To be called within a tokio runtime.
     pub(crate) fn new(fd: OwnedFd, direction: Direction) -> io::Result<Self> {
         let terminal = rustix::termios::isatty(&fd);
@@ -183,6 +195,33 @@ impl HostStream {
             (Source::Immediate(fd), FileType::RegularFile) => Ok(rustix::fs::fdatasync(fd)?),
             _ => Err(HostErrno::INVAL.into()),
         }
+    }
+}
+
+impl AsyncRead for HostStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let size = ready!(HostStream::poll_read(&mut self, cx, buf.initialize_unfilled()))?;
+        buf.advance(size);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for HostStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        HostStream::poll_write(&mut self, cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Does nothing: the file stays open as long as others have it.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`context`] | compiled code, rt and the host: the instance context below linear memory |
 //! | [`load`] | the host and the loader: which image to map where |
 //! | [`control`] | the host and the executor: processes to make and to kill |
+//! | [`fields`] | layers of the host: states of services, field by field |
 //! | [`frames`] | compiled code, rt and the host: frames of a stopped program |
 //! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
@@ -24,6 +25,7 @@ pub mod call;
 pub mod context;
 pub mod control;
 pub mod cow;
+pub mod fields;
 pub mod frames;
 pub mod gate;
 pub mod load;

@@ -77,6 +77,8 @@ enum Command {
     Coredump(CoredumpArgs),
     Compile(CompileArgs),
     Runtime(crate::runtime_daemon::RuntimeArgs),
+    /// List the services that programs can discover
+    Services,
     Completions(CompletionsArgs),
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Coredump(args) => crate::coredump::run(args.into()),
         Command::Compile(args) => crate::compile::run(args.into()),
         Command::Runtime(args) => crate::runtime_daemon::run(args),
+        Command::Services => crate::services::run(),
         Command::Completions(args) => completions::run(args.shell),
     });
     match result {
@@ -169,6 +172,8 @@ mod tests {
             &["--breakpoint", "-1"],
             &["--breakpoint", "0x100000000"],
             &["--target", "vax"],
+            &["--origin", "listen=nowhere"],
+            &["--origin", "everywhere"],
         ] {
             let line = [&["gate", "run"], args, &["x.wasm"]].concat();
             let err = Cli::try_parse_from(&line).expect_err("should be refused");

@@ -8,6 +8,7 @@ use crate::exit::{Problem, Status};
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
+use crate::packets::Place;
 use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
@@ -166,7 +167,7 @@ impl Fork {
                 services: saved.services.clone(),
                 detour: saved.detour.clone(),
             };
-            sessions.push((resume::session(subject, copy, streams, self.policy)?, output));
+            sessions.push((resume::session(subject, copy, streams, Place::None, self.policy)?, output));
         }
         Ok(sessions)
     }

@@ -1,38 +1,70 @@
 //! What programs can reach.
 
 use gate_image::GuestMemory;
-use gate_runtime::{HostFault, HostFunctions, RestoreError, SavedService, Start};
+use gate_runtime::{
+    CreateServerError, HostFault, HostFunctions, PacketHost, RestoreError, SavedService, Start,
+};
+use gate_service::Registry;
 use gate_wasi::WasiCtx;
 use gate_wire::call::{CallReply, CallRequest};
+use std::task::Context;
 
 /// Answers the program's calls.
 #[derive(Debug)]
 pub(crate) struct Host {
-    pub(crate) wasi: WasiCtx,
+    packets: PacketHost<Registry, WasiCtx>,
+}
+
+impl Host {
+    pub(crate) fn new(wasi: WasiCtx, registry: Registry) -> Result<Self, CreateServerError> {
+        let mut packets = PacketHost::new(registry, wasi)?;
+        packets.set_debug_log(Box::new(|message| {
+            tracing::debug!(target: "gate::guest", "{}", String::from_utf8_lossy(message));
+        }));
+        Ok(Self { packets })
+    }
+
+    pub(crate) fn wasi(&self) -> &WasiCtx {
+        &self.packets.inner
+    }
+
+    /// What the program did wrong, if it was stopped for that.
+    pub(crate) fn violation(&self) -> Option<&str> {
+        self.packets.violation()
+    }
+
+    /// Waits until what the program has sent to services is where it is to go.
+    pub(crate) async fn finish(&mut self) {
+        self.packets.finish().await;
+    }
 }
 
 impl HostFunctions for Host {
     /// Ends the program where the operating system would end a native one.
     async fn call(&mut self, request: &CallRequest, memory: &GuestMemory) -> Result<CallReply, HostFault> {
-        let reply = HostFunctions::call(&mut self.wasi, request, memory).await?;
-        if self.wasi.closed_pipe() {
+        let reply = self.packets.call(request, memory).await?;
+        if self.wasi().closed_pipe() {
             return Err(HostFault::new("a pipe is closed"));
         }
-        if self.wasi.raised().is_some() {
+        if self.wasi().raised().is_some() {
             return Err(HostFault::new("the program raised a signal"));
         }
         Ok(reply)
     }
 
+    fn poll_background(&mut self, cx: &mut Context<'_>) {
+        self.packets.poll_background(cx);
+    }
+
     fn begin(&mut self, start: &Start) {
-        self.wasi.begin(start);
+        self.packets.begin(start);
     }
 
     fn save(&self) -> Vec<SavedService> {
-        HostFunctions::save(&self.wasi)
+        self.packets.save()
     }
 
     fn restore(&mut self, services: &[SavedService]) -> Result<(), RestoreError> {
-        HostFunctions::restore(&mut self.wasi, services)
+        self.packets.restore(services)
     }
 }

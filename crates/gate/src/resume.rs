@@ -6,6 +6,7 @@ use crate::exit::{Problem, Status};
 use crate::host::Host;
 use crate::load::CachePlace;
 use crate::module::Source;
+use crate::packets::{self, Place};
 use crate::plan::Plan;
 use crate::runtime;
 use crate::session::Session;
@@ -24,6 +25,7 @@ pub(crate) struct Resume {
     limits: Limits,
     sizes: Sizes,
     policy: ProcessPolicy,
+    origin: Option<Place>,
     options: Options,
     cache: CachePlace,
 }
@@ -32,6 +34,7 @@ impl From<ResumeArgs> for Resume {
     fn from(args: ResumeArgs) -> Self {
         Self {
             source: Source::new(args.file),
+            origin: args.origin,
             options: args.compilation.options(&args.suspend.breakpoints),
             limits: Limits {
                 timeout: args.timeout,
@@ -58,9 +61,13 @@ impl Resume {
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
         let wasm = Arc::clone(&saved.wasm);
-        let builder =
-            crate::streams::builder(&self.source, &self.limits, self.policy).map_err(Problem::gate_failed)?;
-        let session = session(self.source.to_string(), saved, builder, self.policy)
+        let origin = match self.origin {
+            None if packets::are_used(&wasm) => Place::Stdio,
+            origin => origin.unwrap_or_default(),
+        };
+        let builder = crate::streams::builder(&self.source, &self.limits, self.policy, origin)
+            .map_err(Problem::gate_failed)?;
+        let session = session(self.source.to_string(), saved, builder, origin, self.policy)
             .map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, wasm, self.limits, executor, signals).await
     }
@@ -88,12 +95,15 @@ pub(crate) fn session(
     subject: String,
     saved: Saved,
     streams: Builder,
+    origin: Place,
     policy: ProcessPolicy,
 ) -> Result<Session, Problem> {
     let Saved { instance, mut services, detour, .. } = saved;
     let invalid = |err: RestoreError| Problem::cannot_run(err).about("invalid snapshot");
     let plan = Plan::restore(&mut services).map_err(invalid)?;
-    let mut host = Host { wasi: streams.build().map_err(Problem::gate_failed)? };
+    let registry = packets::registry(origin).map_err(Problem::gate_failed)?;
+    let wasi = streams.build().map_err(Problem::gate_failed)?;
+    let mut host = Host::new(wasi, registry).map_err(Problem::gate_failed)?;
     host.restore(&services).map_err(invalid)?;
     Ok(Session { subject, instance, host, plan, policy, goes_on: true, detour })
 }

@@ -6,6 +6,7 @@ use crate::exit::{Problem, Status};
 use crate::host::Host;
 use crate::load::{self, CachePlace, Loaded};
 use crate::module::Source;
+use crate::packets::{self, Place};
 use crate::plan::{Call, Plan};
 use crate::runtime;
 use crate::session::{Session, instance_problem};
@@ -16,6 +17,7 @@ use gate_compiler::{ExportKind, FuncType, ModuleInfo, Options};
 use gate_image::{Instance, InstanceOptions};
 use gate_runtime::{Config, Executor, ProcessPolicy};
 use gate_wasi::WasiCtx;
+use gate_wire::gate;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -35,6 +37,7 @@ pub(crate) struct Run {
     limits: Limits,
     instance: InstanceOptions,
     policy: ProcessPolicy,
+    origin: Option<Place>,
     options: Options,
     cache: CachePlace,
 }
@@ -50,6 +53,7 @@ impl From<RunArgs> for Run {
             env: args.env.into_iter().filter_map(resolve_variable).collect(),
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
+            origin: args.origin,
             options: args.compilation.options(&args.suspend.breakpoints),
             limits: Limits {
                 timeout: args.timeout,
@@ -99,11 +103,14 @@ impl Run {
     }
 
     fn session(&self, loaded: &Loaded) -> Result<Session, Problem> {
+        let packets = packets::are_used(&loaded.wasm);
+        let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
+        let registry = packets::registry(origin).map_err(Problem::gate_failed)?;
         Ok(Session {
             subject: self.source.to_string(),
             plan: self.plan(loaded.program.info()).map_err(Problem::cannot_run)?,
             instance: Instance::new(&loaded.program, &self.instance).map_err(instance_problem)?,
-            host: Host { wasi: self.wasi()? },
+            host: Host::new(self.wasi(packets, origin)?, registry).map_err(Problem::gate_failed)?,
             policy: self.policy,
             goes_on: false,
             detour: None,
@@ -130,11 +137,16 @@ impl Run {
         Ok(plan)
     }
 
-    fn wasi(&self) -> Result<WasiCtx, Problem> {
-        let mut builder = crate::streams::builder(&self.source, &self.limits, self.policy)
+    fn wasi(&self, packets: bool, origin: Place) -> Result<WasiCtx, Problem> {
+        let mut builder = crate::streams::builder(&self.source, &self.limits, self.policy, origin)
             .map_err(Problem::gate_failed)?
             .args([self.source.program_name().into_owned()])
             .args(self.args.iter().cloned().map(OsString::into_vec));
+        if packets {
+            for (name, value) in gate::ENVIRONMENT {
+                builder = builder.env(name, value);
+            }
+        }
         for (name, value) in &self.env {
             builder = builder.env(name, value);
         }

@@ -133,6 +133,9 @@ impl Session {
                 Err(err) => Err(err),
             };
             process.close().await;
+            if outcome.as_ref().is_ok_and(|outcome| !can_go_on(outcome.trap)) {
+                self.host.finish().await;
+            }
             match self.conclude(outcome)? {
                 Next::Call => {}
                 Next::End(Ended::Stopped(stop)) if self.detour.is_some() => {
@@ -164,10 +167,10 @@ impl Session {
 
     fn conclude(&self, outcome: Result<Outcome, ProcessError>) -> Result<Next, Problem> {
         let status = |status| Ok(Next::End(Ended::Status(status)));
-        if self.host.wasi.closed_pipe() {
+        if self.host.wasi().closed_pipe() {
             return status(Status::CLOSED_PIPE);
         }
-        if let Some(signal) = self.host.wasi.raised() {
+        if let Some(signal) = self.host.wasi().raised() {
             return status(Status::Signal(signal.host_number()));
         }
         let outcome = outcome.map_err(process_problem)?;
@@ -190,7 +193,10 @@ impl Session {
                 status(Status::KILLED)
             }
             trap => {
-                report(format_args!("{}: trap: {trap}", self.subject));
+                match self.host.violation() {
+                    Some(violation) => report(format_args!("{}: trap: {trap}: {violation}", self.subject)),
+                    None => report(format_args!("{}: trap: {trap}", self.subject)),
+                }
                 match self.instance.backtrace() {
                     Ok(backtrace) => print_backtrace(&backtrace),
                     Err(err) => debug!("no backtrace: {err}"),
@@ -213,6 +219,11 @@ impl Ended {
             }
         }
     }
+}
+
+/// Whether a program that was stopped so has more to do, maybe.
+fn can_go_on(trap: TrapId) -> bool {
+    matches!(trap, TrapId::Suspended | TrapId::Breakpoint | TrapId::Killed)
 }
 
 pub(crate) fn instance_problem(err: InstanceError) -> Problem {

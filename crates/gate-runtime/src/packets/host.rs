@@ -4,7 +4,7 @@ use crate::error::{HostFault, RestoreError};
 use crate::host::{HostFunctions, Start};
 use crate::packets::iovec::{Buffers, Failure};
 use crate::packets::pipe::PacketPipe;
-use crate::packets::server::{ServiceConfig, ServiceError, ServiceRegistry};
+use crate::packets::server::{InstanceServer, ServiceConfig, ServiceError, ServiceRegistry};
 use crate::packets::state;
 use gate_image::{GuestMemory, ServiceState as SavedService};
 use gate_wire::call::{CallReply, CallRequest};
@@ -82,6 +82,13 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
     /// What the program sends and receives, for those who offer it as a descriptor.
     pub fn pipe(&self) -> Arc<Mutex<PacketPipe<R::Server>>> {
         Arc::clone(&self.pipe)
+    }
+
+    /// Waits until all that the program has sent is where it is to go. To be called when it has ended, not when it is
+    /// suspended.
+    pub async fn finish(&mut self) {
+        let pipe = &self.pipe;
+        poll_fn(|cx| lock(pipe).server.poll_finish(cx)).await;
     }
 
     /// What the program did wrong, if it was stopped for that.

@@ -188,7 +188,11 @@ impl<S: InstanceServer> PacketPipe<S> {
                 let what = format!("packet of domain {:?} for service discovery", header.domain);
                 return Poll::Ready(Err(ServiceError::Violation(what)));
             }
-            self.discover()?;
+            let names: Vec<&str> = packet::decode_names(content)?.collect::<Result<_, _>>()?;
+            let names = &names[..names.len().min(MAX_SERVICES - self.services)];
+            self.server.discover(names)?;
+            self.services += names.len();
+            self.announce(Domain::Call);
         } else {
             let service = header.code as usize;
             if service >= self.services {
@@ -203,19 +207,6 @@ impl<S: InstanceServer> PacketPipe<S> {
         }
         self.input.clear();
         Poll::Ready(Ok(()))
-    }
-
-    fn discover(&mut self) -> Result<(), ServiceError> {
-        // The caller has seen a header.
-        let size = Header::decode(*self.input.first_chunk().unwrap_or(&[0; HEADER_SIZE]))?.size as usize;
-        let names: Vec<&str> =
-            packet::decode_names(&self.input[HEADER_SIZE..size])?.collect::<Result<_, _>>()?;
-        let room = MAX_SERVICES - self.services;
-        let names = &names[..names.len().min(room)];
-        self.server.discover(names)?;
-        self.services += names.len();
-        self.announce(Domain::Call);
-        Ok(())
     }
 
     /// Tells the program the state of all its services.

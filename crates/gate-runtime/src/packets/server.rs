@@ -114,6 +114,11 @@ pub trait InstanceServer: Send {
     /// Waits for a packet for the program, from any service. It is taken only when there is room for it.
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, Packet), ServiceError>>;
 
+    /// Waits until all that the program has sent is where it is to go. The program has ended: nothing more comes from it.
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// Names of all services that have been discovered, in that order, and what has to be known to let each of them go on.
     ///
     /// To be called when the program is suspended. Deterministic.

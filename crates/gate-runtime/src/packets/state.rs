@@ -18,7 +18,8 @@ use crate::error::RestoreError;
 use crate::packets::pipe::PacketPipe;
 use crate::packets::server::{InstanceServer, ServiceConfig, ServiceRegistry};
 use gate_image::ServiceState as SavedService;
-use gate_wire::packet::{ALIGNMENT, HEADER_SIZE, Header, MAX_NAME_SIZE, MAX_PACKET_SIZE, MAX_SERVICES};
+use gate_wire::fields::{Fields, put_bytes};
+use gate_wire::packet::{HEADER_SIZE, Header, MAX_NAME_SIZE, MAX_PACKET_SIZE, MAX_SERVICES};
 
 /// Name of the state that is not a service's.
 const PIPE: &str = "gate.packets";
@@ -114,11 +115,11 @@ struct State {
 
 impl State {
     fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
-        let mut rest = bytes;
-        if u32_at(&mut rest)? != VERSION {
+        let mut fields = Fields::new(bytes);
+        if fields.u32()? != VERSION {
             return Err("the version is not supported");
         }
-        let input = bytes_at(&mut rest)?.to_vec();
+        let input = fields.bytes()?.to_vec();
         let largest = match input.first_chunk::<HEADER_SIZE>() {
             Some(&header) => {
                 Header::decode(header).map_err(|_| "a packet's header is invalid")?.padded_size()
@@ -128,56 +129,35 @@ impl State {
         if input.len() > largest {
             return Err("there is more than one unfinished packet");
         }
-        let output = bytes_at(&mut rest)?.to_vec();
+        let output = fields.bytes()?.to_vec();
         if output.len() > MAX_OUTPUT {
             return Err("there is too much for the program to receive");
         }
-        let count = u32_at(&mut rest)? as usize;
+        let count = fields.u32()? as usize;
         if count > MAX_SERVICES {
             return Err("there are too many services");
         }
         let mut names: Vec<String> = Vec::with_capacity(count);
         for _ in 0..count {
-            let name = std::str::from_utf8(bytes_at(&mut rest)?).map_err(|_| "a name is not UTF-8")?;
+            let name = std::str::from_utf8(fields.bytes()?).map_err(|_| "a name is not UTF-8")?;
             if !(1..=MAX_NAME_SIZE).contains(&name.len()) || names.iter().any(|other| other == name) {
                 return Err("a service's name is too long, empty, or there twice");
             }
             names.push(name.to_owned());
         }
-        let wait = match u32_at(&mut rest)? {
+        let wait = match fields.u32()? {
             0 => None,
             1 => {
                 let mut values = [0; 6];
                 for value in &mut values {
-                    *value = u64::from(u32_at(&mut rest)?) | u64::from(u32_at(&mut rest)?) << 32;
+                    *value = fields.u64()?;
                 }
                 let [key @ .., began] = values;
                 Some(Wait { key, began })
             }
             _ => return Err("a truth value is neither 0 nor 1"),
         };
-        if !rest.is_empty() {
-            return Err("something follows its end");
-        }
-        const { assert!(MAX_OUTPUT.is_multiple_of(ALIGNMENT)) };
+        fields.end()?;
         Ok(Self { input, output, names, wait })
     }
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u32).to_le_bytes());
-    out.extend(bytes);
-}
-
-fn u32_at(rest: &mut &[u8]) -> Result<u32, &'static str> {
-    let (value, tail) = rest.split_first_chunk().ok_or("it ends too early")?;
-    *rest = tail;
-    Ok(u32::from_le_bytes(*value))
-}
-
-fn bytes_at<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], &'static str> {
-    let size = u32_at(rest)? as usize;
-    let (bytes, tail) = rest.split_at_checked(size).ok_or("it ends too early")?;
-    *rest = tail;
-    Ok(bytes)
 }

@@ -17,26 +17,82 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub struct StreamEnd {
     shared: Arc<Mutex<Shared>>,
     id: i32,
-    /// The stream stays when this is dropped.
-    detached: bool,
 }
 
 impl StreamEnd {
     pub(super) fn new(shared: &Arc<Mutex<Shared>>, id: i32) -> Self {
-        Self { shared: Arc::clone(shared), id, detached: false }
+        Self { shared: Arc::clone(shared), id }
     }
 
-    /// Lets go of the stream without ending it.
-    pub fn detach(mut self) {
-        self.detached = true;
+    /// Waits until `size` bytes can be written at once. `false` if the program wants nothing more.
+    pub fn poll_room(&self, cx: &mut Context<'_>, size: usize) -> Poll<bool> {
+        let mut shared = lock(&self.shared);
+        let Some(stream) = shared.writable(self.id) else { return Poll::Ready(false) };
+        // Also when there is room: who waits for something to write wants to know when it is not wanted any more.
+        stream.writer = Some(cx.waker().clone());
+        if MAX_OUTPUT - stream.output.len().min(MAX_OUTPUT) < size.min(MAX_OUTPUT) {
+            return Poll::Pending;
+        }
+        Poll::Ready(true)
+    }
+
+    /// Writes as much as there is room for. Returns how much that is.
+    pub fn write_now(&self, data: &[u8]) -> usize {
+        let mut shared = lock(&self.shared);
+        let Some(stream) = shared.writable(self.id) else { return 0 };
+        let size = (MAX_OUTPUT - stream.output.len().min(MAX_OUTPUT)).min(data.len());
+        stream.output.push(Bytes::copy_from_slice(&data[..size]));
+        shared.wake();
+        size
+    }
+
+    /// Tells the program that nothing more will be written.
+    pub fn end_output(&self) {
+        let mut shared = lock(&self.shared);
+        if let Some(stream) = shared.streams.get_mut(&self.id) {
+            stream.output_ended = true;
+            wake(&mut stream.writer);
+        }
+        shared.wake();
+    }
+
+    /// Waits for bytes from the program. They stay until they are consumed. None are the end.
+    pub fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        let mut shared = lock(&self.shared);
+        let Some(stream) = shared.streams.get_mut(&self.id) else { return Poll::Ready(Bytes::new()) };
+        match stream.input.first() {
+            Some(chunk) => Poll::Ready(chunk.clone()),
+            None if stream.input_ended => Poll::Ready(Bytes::new()),
+            None => {
+                stream.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Takes bytes out that have been read.
+    pub fn consume(&self, size: usize) {
+        let mut shared = lock(&self.shared);
+        if let Some(stream) = shared.streams.get_mut(&self.id) {
+            stream.input.take(|_| {}, size);
+        }
+        shared.collect(self.id);
+        // More may be wanted from the program now.
+        shared.wake();
+    }
+
+    /// Tells the program that nothing more will be read.
+    pub fn close_input(&self) {
+        let mut shared = lock(&self.shared);
+        if let Some(stream) = shared.streams.get_mut(&self.id) {
+            stream.close_input();
+        }
+        shared.wake();
     }
 }
 
 impl Drop for StreamEnd {
     fn drop(&mut self) {
-        if self.detached {
-            return;
-        }
         let mut shared = lock(&self.shared);
         if let Some(stream) = shared.streams.get_mut(&self.id) {
             stream.close_input();
@@ -67,20 +123,11 @@ impl AsyncRead for StreamEnd {
 
 impl AsyncWrite for StreamEnd {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let mut shared = lock(&self.shared);
-        let Some(stream) = shared.streams.get_mut(&self.id).filter(|s| !s.output_closed && !s.output_ended)
-        else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        let room = MAX_OUTPUT - stream.output.len().min(MAX_OUTPUT);
-        if room == 0 && !data.is_empty() {
-            stream.writer = Some(cx.waker().clone());
-            return Poll::Pending;
+        match self.poll_room(cx, data.len().min(1)) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(true) => Poll::Ready(Ok(self.write_now(data))),
+            Poll::Ready(false) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
-        let size = room.min(data.len());
-        stream.output.push(Bytes::copy_from_slice(&data[..size]));
-        shared.wake();
-        Poll::Ready(Ok(size))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -88,12 +135,7 @@ impl AsyncWrite for StreamEnd {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = lock(&self.shared);
-        if let Some(stream) = shared.streams.get_mut(&self.id) {
-            stream.output_ended = true;
-            wake(&mut stream.writer);
-        }
-        shared.wake();
+        self.end_output();
         Poll::Ready(Ok(()))
     }
 }

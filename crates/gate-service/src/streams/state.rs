@@ -14,6 +14,7 @@
 use super::stream::{MAX_OUTPUT, Queue, Stream, WINDOW};
 use super::{MAX_STREAMS, Shared, Streams};
 use bytes::Bytes;
+use gate_wire::fields::Fields;
 use std::sync::{Arc, Mutex};
 
 /// What the bits of a stream's flags mean, beginning with the lowest: the program has sent its last byte, the host does not
@@ -50,33 +51,33 @@ impl Streams {
 
     /// Takes streams over from the beginning of a state, which may come from anywhere. Without an end on the host's side they
     /// stay as they are: see [`Streams::attach`].
-    pub fn restore(state: &mut &[u8]) -> Result<Self, &'static str> {
-        let next_id = u32_at(state)?.cast_signed();
-        let count = u32_at(state)? as usize;
+    pub fn restore(fields: &mut Fields<'_>) -> Result<Self, &'static str> {
+        let next_id = fields.u32()?.cast_signed();
+        let count = fields.u32()? as usize;
         if next_id < 0 || count > MAX_STREAMS {
             return Err("there are too many streams");
         }
         let mut shared = Shared { next_id, ..Shared::default() };
         let mut least = 0;
         for _ in 0..count {
-            let id = u32_at(state)?.cast_signed();
+            let id = fields.u32()?.cast_signed();
             if !(least..next_id).contains(&id) {
                 return Err("ids of streams are not in order");
             }
             least = id + 1;
-            shared.streams.insert(id, stream(state)?);
+            shared.streams.insert(id, stream(fields)?);
         }
         Ok(Self { shared: Arc::new(Mutex::new(shared)) })
     }
 }
 
-fn stream(state: &mut &[u8]) -> Result<Stream, &'static str> {
-    let flags = u32_at(state)?;
+fn stream(fields: &mut Fields<'_>) -> Result<Stream, &'static str> {
+    let flags = fields.u32()?;
     if flags & !FLAGS != 0 {
         return Err("a stream has unknown flags");
     }
-    let (granted, window) = (u32_at(state)? as usize, u32_at(state)?);
-    let (input, output) = (queue(state)?, queue(state)?);
+    let (granted, window) = (fields.u32()? as usize, fields.u32()?);
+    let (input, output) = (queue(fields)?, queue(fields)?);
     if granted + input.len() > WINDOW || output.len() > MAX_OUTPUT || window > i32::MAX as u32 {
         return Err("there is too much on a stream");
     }
@@ -97,17 +98,8 @@ fn stream(state: &mut &[u8]) -> Result<Stream, &'static str> {
     })
 }
 
-fn queue(state: &mut &[u8]) -> Result<Queue, &'static str> {
-    let size = u32_at(state)? as usize;
-    let (bytes, rest) = state.split_at_checked(size).ok_or("the state ends too early")?;
-    *state = rest;
+fn queue(fields: &mut Fields<'_>) -> Result<Queue, &'static str> {
     let mut queue = Queue::default();
-    queue.push(Bytes::copy_from_slice(bytes));
+    queue.push(Bytes::copy_from_slice(fields.bytes()?));
     Ok(queue)
-}
-
-fn u32_at(state: &mut &[u8]) -> Result<u32, &'static str> {
-    let (value, rest) = state.split_first_chunk().ok_or("the state ends too early")?;
-    *state = rest;
-    Ok(u32::from_le_bytes(*value))
 }

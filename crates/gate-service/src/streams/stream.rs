@@ -50,6 +50,10 @@ impl Queue {
         limit - left
     }
 
+    pub(super) fn first(&self) -> Option<&Bytes> {
+        self.pieces.front()
+    }
+
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         self.pieces.iter().map(|piece| &**piece)
     }

@@ -1,7 +1,8 @@
 //! `gate resume`.
 
-use super::shared::{CacheArgs, CompilationArgs, SuspendArgs};
+use super::shared::{CacheArgs, CompilationArgs, SuspendArgs, parse_place};
 use crate::exit;
+use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -48,6 +49,11 @@ pub(crate) struct ResumeArgs {
     /// How exactly the program can tell the time
     #[arg(long, value_name = "DURATION", default_value = "1ns", value_parser = parse_duration)]
     pub(crate) time_resolution: Duration,
+
+    /// What is attached to the service `origin`: stdio, listen=ADDRESS:PORT, or none. The default is stdio for programs that
+    /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error
+    #[arg(long, value_name = "PLACE", value_parser = parse_place)]
+    pub(crate) origin: Option<Place>,
 
     #[command(flatten)]
     pub(crate) suspend: SuspendArgs,

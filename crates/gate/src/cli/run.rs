@@ -1,7 +1,8 @@
 //! `gate run`.
 
-use super::shared::{CacheArgs, CompilationArgs, SuspendArgs};
+use super::shared::{CacheArgs, CompilationArgs, SuspendArgs, parse_place};
 use crate::exit;
+use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint};
 use std::ffi::OsString;
@@ -24,6 +25,9 @@ Examples:
   Stop it after an hour, and let it go on tomorrow, or elsewhere:
     gate run --suspend-after 1h --snapshot state.wasm report.wasm
     gate resume state.wasm
+
+  Let others connect to a program that exchanges packets with services:
+    gate run --origin listen=127.0.0.1:7000 examples/echo.wat
 
   Read the module from standard input:
     curl -s https://example.org/tool.wasm | gate run - --help";
@@ -61,6 +65,11 @@ pub(crate) struct RunArgs {
     /// How exactly the program can tell the time
     #[arg(long, value_name = "DURATION", default_value = "1ns", value_parser = parse_duration)]
     pub(crate) time_resolution: Duration,
+
+    /// What is attached to the service `origin`: stdio, listen=ADDRESS:PORT, or none. The default is stdio for programs that
+    /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error
+    #[arg(long, value_name = "PLACE", value_parser = parse_place)]
+    pub(crate) origin: Option<Place>,
 
     #[command(flatten)]
     pub(crate) suspend: SuspendArgs,

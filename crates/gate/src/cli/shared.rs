@@ -1,5 +1,6 @@
 //! Options that several subcommands have.
 
+use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_offset};
 use clap::{Args, ValueEnum, ValueHint};
 use gate_compiler::{OptLevel, Target};
@@ -28,6 +29,21 @@ pub(crate) struct CacheArgs {
     /// Compile every time, and keep nothing
     #[arg(long, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
+}
+
+/// What is attached to a program's `origin`.
+pub(super) fn parse_place(text: &str) -> Result<Place, String> {
+    match (text, text.strip_prefix("listen=")) {
+        ("none", _) => Ok(Place::None),
+        ("stdio", _) => Ok(Place::Stdio),
+        (_, Some(addr)) => match addr.parse() {
+            Ok(addr) => Ok(Place::Listen(addr)),
+            Err(_) => {
+                Err(format!("{addr:?} is not an address with a port, like 127.0.0.1:7000 or [::1]:7000"))
+            }
+        },
+        _ => Err("it is none of: none, stdio, listen=ADDRESS:PORT".into()),
+    }
 }
 
 /// When the program stops, and where its state goes then.

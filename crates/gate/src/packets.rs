@@ -1,0 +1,137 @@
+//! Programs that exchange packets with services: which ones do, and what is attached to their `origin`.
+
+use crate::output::report;
+use anyhow::Context;
+use gate_service::builtin::{Connection, Connector, Origin, Reattach};
+use gate_service::{RegisterError, Registry};
+use gate_wasi::HostStream;
+use gate_wire::gate;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use wasmparser::{Parser, Payload};
+
+/// How long no more connections are accepted when that fails, for want of descriptors for example.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is attached to a program's `origin`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// There is no such service.
+    #[default]
+    None,
+    /// One connection, with the command's standard input and output.
+    Stdio,
+    /// Each connection to an address.
+    Listen(SocketAddr),
+}
+
+/// Whether a module imports functions for packets.
+pub(crate) fn are_used(wasm: &[u8]) -> bool {
+    // What is wrong with the module, the compiler has said.
+    let mut imports = Parser::new(0).parse_all(wasm).filter_map(|payload| match payload {
+        Ok(Payload::ImportSection(section)) => Some(section.into_imports().flatten()),
+        _ => None,
+    });
+    imports.any(|mut section| {
+        section.any(|import| {
+            import.module == gate::MODULE
+                || import.module == gate::C_MODULE
+                    && (import.name.starts_with("__gate_") || import.name.starts_with("rt_"))
+        })
+    })
+}
+
+/// The services of a program.
+pub(crate) fn registry(place: Place) -> anyhow::Result<Registry> {
+    let mut registry =
+        Registry::new(gate_service::Context { instance: Some(new_id()?), ..Default::default() });
+    registry.register_common()?;
+    attach(&mut registry, place)?;
+    Ok(registry)
+}
+
+/// A random UUID (version 4 of RFC 9562).
+fn new_id() -> io::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    // So few bytes come all at once.
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    Ok(id)
+}
+
+fn attach(registry: &mut Registry, place: Place) -> anyhow::Result<()> {
+    let mut register = |reattach| -> Result<Connector, RegisterError> {
+        let (origin, connector) = Origin::new(reattach);
+        registry.register(origin)?;
+        Ok(connector)
+    };
+    match place {
+        Place::None => {}
+        Place::Stdio => {
+            let connector = register(Reattach::Next)?;
+            let stdin = io::stdin().as_fd().try_clone_to_owned().and_then(HostStream::input);
+            let stdout = io::stdout().as_fd().try_clone_to_owned().and_then(HostStream::output);
+            let connection = Connection::new(
+                stdin.context("attach standard input")?,
+                stdout.context("attach standard output")?,
+            );
+            tokio::spawn(async move { connector.connect(connection).await });
+        }
+        Place::Listen(addr) => {
+            let connector = register(Reattach::End)?;
+            let listener = std::net::TcpListener::bind(addr)
+                .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+                .and_then(TcpListener::from_std)
+                .with_context(|| format!("listen on {addr}"))?;
+            let addr = listener.local_addr().with_context(|| format!("listen on {addr}"))?;
+            report(format_args!("origin listens on {addr}"));
+            tokio::spawn(accept(listener, connector));
+        }
+    }
+    Ok(())
+}
+
+/// Accepts connections until the program is gone.
+async fn accept(listener: TcpListener, connector: Connector) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tracing::debug!(%peer, "connected to origin");
+                // Small packets are answers that somebody waits for.
+                let _ = stream.set_nodelay(true);
+                let (reader, writer) = stream.into_split();
+                if connector.connect(Connection::new(reader, writer)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!("accept a connection to origin: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imports_tell_who_uses_packets() {
+        for (import, used) in [
+            (r#""gate" "io_65536""#, true),
+            (r#""env" "__gate_fd_65536""#, true),
+            (r#""env" "rt_read8""#, true),
+            (r#""env" "__wasi_fd_read""#, false),
+            (r#""wasi_snapshot_preview1" "fd_read""#, false),
+        ] {
+            let wasm = wat::parse_str(format!("(module (import {import} (func)))")).unwrap();
+            assert_eq!(are_used(&wasm), used, "{import}");
+        }
+        assert!(!are_used(b"\0asm\x01\0\0\0\x02\xff"));
+    }
+}

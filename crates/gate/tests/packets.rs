@@ -1,0 +1,138 @@
+//! Programs that exchange packets with services, and `origin` on the command line.
+
+mod command;
+
+use command::{finish, gate, wait_within};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn echo(args: &[&str]) -> Command {
+    let mut command = gate(&["run"]);
+    command.args(args).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/echo.wat"));
+    command
+}
+
+fn data(size: u32) -> Vec<u8> {
+    (0..size).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+#[test]
+fn standard_streams_are_attached() {
+    assert_eq!(finish(&mut echo(&[]), b"hello\n").quietly(0).stdout(), "hello\n");
+    assert_eq!(finish(&mut echo(&[]), b"").quietly(0).stdout(), "");
+    let data = data(3_000_000);
+    assert!(finish(&mut echo(&["--origin", "stdio"]), &data).quietly(0).stdout == data);
+}
+
+#[test]
+fn without_origin_the_program_is_told_what_it_does_wrong() {
+    let ended = finish(&mut echo(&["--origin", "none"]), b"");
+    assert_eq!((ended.code, ended.stdout()), (Some(134), ""));
+    let line = ended.stderr.lines().next().unwrap_or_default();
+    let what = "echo.wat: trap: guest ABI violated: service \"origin\" was addressed, but is not available";
+    assert!(line.ends_with(what), "{ended:?}");
+}
+
+#[test]
+fn services_are_listed() {
+    let ended = finish(&mut gate(&["services"]), b"").quietly(0);
+    let names: Vec<_> = ended.stdout().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["NAME", "catalog", "clock", "identity", "logger", "origin", "random", "scope"]);
+}
+
+/// A program which listens, and where.
+fn listen() -> (Child, String) {
+    let mut child = echo(&["--origin", "listen=127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let addr = line.trim_end().strip_prefix("gate: origin listens on ").expect(&line).to_owned();
+    (child, addr)
+}
+
+#[test]
+fn many_connect_at_once() {
+    let (mut child, addr) = listen();
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let addr = &addr;
+            scope.spawn(move || {
+                let sent = data(200_000 + client);
+                let mut stream = TcpStream::connect(addr).unwrap();
+                let mut writer = stream.try_clone().unwrap();
+                let to_send = sent.clone();
+                scope.spawn(move || {
+                    writer.write_all(&to_send).unwrap();
+                    writer.shutdown(Shutdown::Write).unwrap();
+                });
+                let mut received = Vec::new();
+                stream.read_to_end(&mut received).unwrap();
+                assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+            });
+        }
+    });
+    // Nobody is there, but somebody may come.
+    let mut stream = TcpStream::connect(&addr).unwrap();
+    stream.write_all(b"again").unwrap();
+    let mut received = [0; 5];
+    stream.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"again");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
+        .unwrap();
+    assert_eq!(wait_within(&mut child, LIMIT), Some(143));
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_by_suspension() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.wasm");
+    let state = state.to_str().unwrap();
+    let data = data(40_000_000);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (mut output, stdout) = std::io::pipe().unwrap();
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in data.chunks(100_000) {
+                // Slowly enough for the program to be suspended amid it.
+                std::thread::sleep(Duration::from_micros(500));
+                writer.write_all(piece).unwrap();
+            }
+            drop(writer);
+        });
+        let all = scope.spawn(move || {
+            let mut received = Vec::new();
+            output.read_to_end(&mut received).unwrap();
+            received
+        });
+        let suspend = ["--suspend-after", "60ms", "--snapshot", state];
+        let mut command = echo(&suspend);
+        let mut stops = 0;
+        loop {
+            command
+                .stdin(reader.try_clone().unwrap())
+                .stdout(stdout.try_clone().unwrap())
+                .stderr(Stdio::null());
+            match command.status().unwrap().code() {
+                Some(75) => stops += 1,
+                code => {
+                    assert_eq!(code, Some(0));
+                    break;
+                }
+            }
+            command = gate(&["resume"]);
+            command.args(suspend).arg(state);
+        }
+        assert!(stops >= 3, "suspended {stops} times");
+        drop((command, stdout, reader));
+        all.join().unwrap()
+    });
+    assert!(received == data, "{} of {} bytes", received.len(), data.len());
+}
