@@ -1,6 +1,6 @@
 //! `gate resume`: a program from its snapshot to its end, or to the next snapshot.
 
-use crate::cli::ResumeArgs;
+use crate::cli::{Dir, DirArgs, ResumeArgs};
 use crate::drive::{self, Limits};
 use crate::exit::{Problem, Status};
 use crate::host::Host;
@@ -21,6 +21,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Resume {
     source: Source,
+    dirs: Vec<Dir>,
+    missing_files_fail: bool,
     limits: Limits,
     sizes: Sizes,
     policy: ProcessPolicy,
@@ -33,6 +35,8 @@ impl From<ResumeArgs> for Resume {
         Self {
             source: Source::new(args.file),
             options: args.compilation.options(&args.suspend.breakpoints),
+            dirs: args.dirs.dirs,
+            missing_files_fail: args.missing_files_fail,
             limits: Limits {
                 timeout: args.timeout,
                 suspend_after: args.suspend.suspend_after,
@@ -60,6 +64,10 @@ impl Resume {
         let wasm = Arc::clone(&saved.wasm);
         let builder =
             crate::streams::builder(&self.source, &self.limits, self.policy).map_err(Problem::gate_failed)?;
+        let mut builder = DirArgs::preopen(&self.dirs, builder);
+        if self.missing_files_fail {
+            builder = builder.tolerate_missing_files();
+        }
         let session = session(self.source.to_string(), saved, builder, self.policy)
             .map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, wasm, self.limits, executor, signals).await
