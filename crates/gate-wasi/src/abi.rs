@@ -4,16 +4,35 @@
 
 use crate::errno::Errno;
 use crate::memory::{u32_at, u64_at};
+use rustix::fs::{FileType as HostFileType, Stat};
 
 /// Type of what a descriptor stands for. WASI has none for pipes: they are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum FileType {
     Unknown = 0,
+    BlockDevice = 1,
     CharacterDevice = 2,
+    Directory = 3,
     RegularFile = 4,
     SocketDgram = 5,
     SocketStream = 6,
+    SymbolicLink = 7,
+}
+
+impl FileType {
+    /// Type of what a file system has. Of sockets it does not tell more than that.
+    pub(crate) fn of_host(ty: HostFileType) -> Self {
+        match ty {
+            HostFileType::RegularFile => Self::RegularFile,
+            HostFileType::Directory => Self::Directory,
+            HostFileType::Symlink => Self::SymbolicLink,
+            HostFileType::CharacterDevice => Self::CharacterDevice,
+            HostFileType::BlockDevice => Self::BlockDevice,
+            HostFileType::Socket => Self::SocketStream,
+            HostFileType::Fifo | HostFileType::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// What may be done through a descriptor.
@@ -29,8 +48,65 @@ impl Rights {
     pub(crate) const FD_SYNC: Self = Self(1 << 4);
     pub(crate) const FD_TELL: Self = Self(1 << 5);
     pub(crate) const FD_WRITE: Self = Self(1 << 6);
+    pub(crate) const FD_ADVISE: Self = Self(1 << 7);
+    pub(crate) const FD_ALLOCATE: Self = Self(1 << 8);
+    pub(crate) const PATH_CREATE_DIRECTORY: Self = Self(1 << 9);
+    pub(crate) const PATH_CREATE_FILE: Self = Self(1 << 10);
+    pub(crate) const PATH_LINK_SOURCE: Self = Self(1 << 11);
+    pub(crate) const PATH_LINK_TARGET: Self = Self(1 << 12);
+    pub(crate) const PATH_OPEN: Self = Self(1 << 13);
+    pub(crate) const FD_READDIR: Self = Self(1 << 14);
+    pub(crate) const PATH_READLINK: Self = Self(1 << 15);
+    pub(crate) const PATH_RENAME_SOURCE: Self = Self(1 << 16);
+    pub(crate) const PATH_RENAME_TARGET: Self = Self(1 << 17);
+    pub(crate) const PATH_FILESTAT_GET: Self = Self(1 << 18);
+    pub(crate) const PATH_FILESTAT_SET_SIZE: Self = Self(1 << 19);
+    pub(crate) const PATH_FILESTAT_SET_TIMES: Self = Self(1 << 20);
     pub(crate) const FD_FILESTAT_GET: Self = Self(1 << 21);
+    pub(crate) const FD_FILESTAT_SET_SIZE: Self = Self(1 << 22);
+    pub(crate) const FD_FILESTAT_SET_TIMES: Self = Self(1 << 23);
+    pub(crate) const PATH_SYMLINK: Self = Self(1 << 24);
+    pub(crate) const PATH_REMOVE_DIRECTORY: Self = Self(1 << 25);
+    pub(crate) const PATH_UNLINK_FILE: Self = Self(1 << 26);
     pub(crate) const POLL_FD_READWRITE: Self = Self(1 << 27);
+
+    /// Whatever can be done with a regular file.
+    pub(crate) const FILE: Self = Self(0x1ff)
+        .union(Self::FD_FILESTAT_GET)
+        .union(Self::FD_FILESTAT_SET_SIZE)
+        .union(Self::FD_FILESTAT_SET_TIMES)
+        .union(Self::POLL_FD_READWRITE);
+    /// Whatever can be done with a directory.
+    pub(crate) const DIRECTORY: Self = Self(0x1f_fe00)
+        .union(Self::PATH_SYMLINK)
+        .union(Self::PATH_REMOVE_DIRECTORY)
+        .union(Self::PATH_UNLINK_FILE)
+        .union(Self::FD_FDSTAT_SET_FLAGS)
+        .union(Self::FD_DATASYNC)
+        .union(Self::FD_SYNC)
+        .union(Self::FD_FILESTAT_GET)
+        .union(Self::FD_FILESTAT_SET_TIMES);
+    /// What changes a file or a directory.
+    pub(crate) const CHANGE: Self = Self::FD_WRITE
+        .union(Self::FD_ALLOCATE)
+        .union(Self::FD_FILESTAT_SET_SIZE)
+        .union(Self::FD_FILESTAT_SET_TIMES)
+        .union(Self::PATH_CREATE_DIRECTORY)
+        .union(Self::PATH_CREATE_FILE)
+        .union(Self::PATH_LINK_SOURCE)
+        .union(Self::PATH_LINK_TARGET)
+        .union(Self::PATH_RENAME_SOURCE)
+        .union(Self::PATH_RENAME_TARGET)
+        .union(Self::PATH_FILESTAT_SET_SIZE)
+        .union(Self::PATH_FILESTAT_SET_TIMES)
+        .union(Self::PATH_SYMLINK)
+        .union(Self::PATH_REMOVE_DIRECTORY)
+        .union(Self::PATH_UNLINK_FILE);
+
+    /// Those which are also among `other`.
+    pub(crate) const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
 
     pub(crate) const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -49,7 +125,10 @@ impl Rights {
 /// Flags of a descriptor (`fdflags`).
 pub(crate) mod fdflags {
     pub(crate) const APPEND: u16 = 1 << 0;
+    pub(crate) const DSYNC: u16 = 1 << 1;
     pub(crate) const NONBLOCK: u16 = 1 << 2;
+    pub(crate) const RSYNC: u16 = 1 << 3;
+    pub(crate) const SYNC: u16 = 1 << 4;
     /// All that the specification defines.
     pub(crate) const ALL: u16 = (1 << 5) - 1;
 }
@@ -70,6 +149,39 @@ pub(crate) fn filestat(ty: FileType, size: u64) -> [u8; 64] {
     record[16] = ty as u8;
     record[24..32].copy_from_slice(&1u64.to_le_bytes()); // Number of links.
     record[32..40].copy_from_slice(&size.to_le_bytes());
+    record
+}
+
+/// Encodes the `filestat` of a file of the host.
+#[allow(clippy::useless_conversion, reason = "the number of links has 32 bits on other processors")]
+pub(crate) fn host_filestat(stat: &Stat) -> [u8; 64] {
+    let time = |secs: i64, nanos: u64| {
+        u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos)
+    };
+    let mut record = [0; 64];
+    let fields = [
+        (0, stat.st_dev),
+        (8, stat.st_ino),
+        (24, u64::from(stat.st_nlink)),
+        (32, u64::try_from(stat.st_size).unwrap_or(0)),
+        (40, time(stat.st_atime, stat.st_atime_nsec)),
+        (48, time(stat.st_mtime, stat.st_mtime_nsec)),
+        (56, time(stat.st_ctime, stat.st_ctime_nsec)),
+    ];
+    for (offset, value) in fields {
+        record[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    record[16] = FileType::of_host(HostFileType::from_raw_mode(stat.st_mode)) as u8;
+    record
+}
+
+/// Encodes a `dirent`, which the name follows.
+pub(crate) fn dirent(next: u64, ino: u64, name_len: u32, ty: FileType) -> [u8; 24] {
+    let mut record = [0; 24];
+    record[0..8].copy_from_slice(&next.to_le_bytes());
+    record[8..16].copy_from_slice(&ino.to_le_bytes());
+    record[16..20].copy_from_slice(&name_len.to_le_bytes());
+    record[20] = ty as u8;
     record
 }
 

@@ -55,33 +55,42 @@ impl WasiCtx {
             F::EnvironSizesGet => self.environ.sizes(guest, a[0], a[1]),
             F::ClockResGet => self.clock_res_get(guest, a[0], a[1]),
             F::ClockTimeGet => self.clock_time_get(guest, a[0], a[2]),
-            F::FdAdvise | F::FdAllocate | F::FdSeek | F::FdTell => self.fd_seek(a[0]),
+            F::FdAdvise => self.fd_advise(a[0], long[1], long[2], a[3]),
+            F::FdAllocate => self.fd_allocate(a[0], long[1], long[2]),
+            F::FdSeek => self.fd_seek(guest, a[0], long[1] as i64, a[2], a[3]),
+            F::FdTell => self.fd_tell(guest, a[0], a[1]),
             F::FdClose => self.fd_close(a[0]).await,
             F::FdDatasync => self.fd_sync(a[0], Rights::FD_DATASYNC).await,
             F::FdFdstatGet => self.fd_fdstat_get(guest, a[0], a[1]),
             F::FdFdstatSetFlags => self.fd_fdstat_set_flags(a[0], a[1]),
             F::FdFdstatSetRights => self.fd_fdstat_set_rights(a[0], long[1], long[2]),
             F::FdFilestatGet => self.fd_filestat_get(guest, a[0], a[1]),
-            F::FdFilestatSetSize | F::FdFilestatSetTimes => self.fd_filestat_set(a[0]),
-            F::FdPread => self.fd_positioned(a[0], Rights::FD_READ),
-            // No descriptor is a directory that was opened in advance; C libraries look for them until this error.
-            F::FdPrestatGet | F::FdPrestatDirName => Err(Errno::BadF.into()),
-            F::FdPwrite => self.fd_positioned(a[0], Rights::FD_WRITE),
+            F::FdFilestatSetSize => self.fd_filestat_set_size(a[0], long[1]),
+            F::FdFilestatSetTimes => self.fd_filestat_set_times(a[0], (long[1], long[2], a[3])),
+            F::FdPread => self.fd_pread(guest, a[0], a[1], a[2], long[3], a[4]),
+            F::FdPrestatGet => self.fd_prestat_get(guest, a[0], a[1]),
+            F::FdPrestatDirName => self.fd_prestat_dir_name(guest, a[0], a[1], a[2]),
+            F::FdPwrite => self.fd_pwrite(guest, a[0], a[1], a[2], long[3], a[4]),
             F::FdRead => self.fd_read(guest, a[0], a[1], a[2], a[3]).await,
-            F::FdReaddir => self.not_a_directory(a[0]),
+            F::FdReaddir => self.fd_readdir(guest, a[0], (a[1], a[2]), long[3], a[4]),
             F::FdRenumber => self.fd_renumber(a[0], a[1]).await,
             F::FdSync => self.fd_sync(a[0], Rights::FD_SYNC).await,
             F::FdWrite => self.fd_write(guest, a[0], a[1], a[2], a[3]).await,
-            F::PathCreateDirectory
-            | F::PathFilestatGet
-            | F::PathFilestatSetTimes
-            | F::PathLink
-            | F::PathOpen
-            | F::PathReadlink
-            | F::PathRemoveDirectory
-            | F::PathRename
-            | F::PathUnlinkFile => self.not_a_directory(a[0]),
-            F::PathSymlink => self.not_a_directory(a[2]),
+            F::PathCreateDirectory => self.path_create_directory(guest, a[0], (a[1], a[2])),
+            F::PathFilestatGet => self.path_filestat_get(guest, a[0], a[1], (a[2], a[3]), a[4]),
+            F::PathFilestatSetTimes => {
+                self.path_filestat_set_times(guest, a[0], a[1], (a[2], a[3]), (long[4], long[5], a[6]))
+            }
+            F::PathLink => self.path_link(guest, a[0], a[1], (a[2], a[3]), a[4], (a[5], a[6])),
+            F::PathOpen => {
+                let rights = (long[5], long[6]);
+                self.path_open(guest, a[0], a[1], (a[2], a[3]), a[4], rights, a[7], a[8])
+            }
+            F::PathReadlink => self.path_readlink(guest, a[0], (a[1], a[2]), (a[3], a[4]), a[5]),
+            F::PathRemoveDirectory => self.path_remove_directory(guest, a[0], (a[1], a[2])),
+            F::PathRename => self.path_rename(guest, a[0], (a[1], a[2]), a[3], (a[4], a[5])),
+            F::PathSymlink => self.path_symlink(guest, (a[0], a[1]), a[2], (a[3], a[4])),
+            F::PathUnlinkFile => self.path_unlink_file(guest, a[0], (a[1], a[2])),
             F::PollOneoff => self.poll_oneoff(guest, [a[0], a[1], a[2], a[3]], interrupted).await,
             // The program's process ends itself.
             F::ProcExit => Err(Failure::Violation),

@@ -2,13 +2,18 @@
 
 use crate::clock::{Clocks, Timers};
 use crate::descriptors::{Descriptor, Descriptors};
+use crate::errno::Errno;
+use crate::files::{Access, Directory, Opened, Preopen};
 use crate::poll::Wait;
 use crate::process::{Signal, Strings};
+use crate::resolve::MAX_PATH;
 use crate::stdio::{Direction, HostStream};
 use crate::stream::{Input, Object, Output};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -37,6 +42,7 @@ pub struct WasiCtx {
     pub(crate) closed_pipe: bool,
     pub(crate) raised: Option<Signal>,
     pub(crate) wait: Option<Wait>,
+    pub(crate) tolerates_missing: bool,
 }
 
 impl WasiCtx {
@@ -46,6 +52,8 @@ impl WasiCtx {
             args: Vec::new(),
             environ: Vec::new(),
             streams: [Stream::None, Stream::None, Stream::None],
+            preopens: Vec::new(),
+            tolerates_missing: false,
             resolution: Duration::from_nanos(1),
             random: Box::new(system_random),
         }
@@ -83,6 +91,8 @@ pub struct Builder {
     args: Vec<Vec<u8>>,
     environ: Vec<(Vec<u8>, Vec<u8>)>,
     streams: [Stream; 3],
+    preopens: Vec<(PathBuf, String, Access)>,
+    tolerates_missing: bool,
     resolution: Duration,
     random: Random,
 }
@@ -106,6 +116,23 @@ pub enum BuildError {
     /// More than fits in a 32-bit address space.
     #[error("arguments or environment are too large")]
     TooLarge,
+    /// A directory that was to be given to the program cannot be opened.
+    #[error("directory {} cannot be opened: {source}", path.display())]
+    Directory {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It contains NUL, or is longer than a path may be.
+    #[error("{0:?} cannot be a directory's name")]
+    DirectoryName(String),
+    /// More than a program may have descriptors.
+    #[error("there are too many directories")]
+    TooManyDirectories,
+    /// Without this system call, of Linux 5.6, programs could not be kept from leaving their directories.
+    #[error("directories cannot be given to programs: the system lacks openat2")]
+    NoOpenat2,
     /// The stream that was to be inherited cannot be used.
     #[error("{name} cannot be used: {source}")]
     Stream {
@@ -177,6 +204,21 @@ impl Builder {
         self.stream(2, Stream::Host(fd))
     }
 
+    /// Gives the program a directory of the host, by a name of its own: the next descriptor, from 3 on.
+    ///
+    /// A program that goes on gets the directories that it had by their names.
+    pub fn preopen(mut self, dir: impl Into<PathBuf>, guest_name: impl Into<String>, access: Access) -> Self {
+        self.preopens.push((dir.into(), guest_name.into(), access));
+        self
+    }
+
+    /// Lets a program go on without files and directories that it had open and that are missing: what it does with
+    /// them is `EBADF`. Otherwise they are an error of [`WasiCtx::restore`].
+    pub fn tolerate_missing_files(mut self) -> Self {
+        self.tolerates_missing = true;
+        self
+    }
+
     /// Resolution of the clocks: what a program learns about the time is a multiple of it.
     pub fn clock_resolution(mut self, resolution: Duration) -> Self {
         self.resolution = resolution;
@@ -209,6 +251,20 @@ impl Builder {
             // A new table has room for three.
             let _ = descriptors.insert(Descriptor::new(number as u32, object));
         }
+        for (path, name, access) in self.preopens {
+            let failed = |source| BuildError::Directory { path: path.clone(), source };
+            if name.contains('\0') || name.len() >= MAX_PATH as usize {
+                return Err(BuildError::DirectoryName(name));
+            }
+            let preopen = Preopen::open(&path, name, access).map_err(failed)?;
+            let directory = Directory::root(Arc::new(preopen)).map_err(|errno| match errno {
+                Errno::NoSys => BuildError::NoOpenat2,
+                errno => failed(io::Error::other(errno.name())),
+            })?;
+            descriptors
+                .insert(Descriptor::of_file(Opened::Directory(directory)))
+                .map_err(|_| BuildError::TooManyDirectories)?;
+        }
         Ok(WasiCtx {
             args: Strings::new(&self.args).ok_or(BuildError::TooLarge)?,
             environ: Strings::new(&environ).ok_or(BuildError::TooLarge)?,
@@ -220,6 +276,7 @@ impl Builder {
             closed_pipe: false,
             raised: None,
             wait: None,
+            tolerates_missing: self.tolerates_missing,
         })
     }
 

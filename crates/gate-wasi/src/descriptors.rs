@@ -4,10 +4,11 @@
 
 use crate::abi::{FileType, Rights, fdflags};
 use crate::errno::Errno;
+use crate::files::{Access, Preopen};
 use crate::stream::{Input, Object, Output};
 
 /// Largest number of open descriptors.
-const MAX_DESCRIPTORS: usize = 1024;
+pub(crate) const MAX_DESCRIPTORS: usize = 1024;
 
 /// Open descriptors, by number.
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(crate) struct Descriptors {
 /// An open descriptor.
 #[derive(Debug)]
 pub(crate) struct Descriptor {
-    /// Number which the object had at first: that tells which of the program's streams it is.
+    /// Number which the object had at first: that tells which of the program's streams it is. [`Self::FILE`] if it is none.
     pub(crate) stream: u32,
     pub(crate) object: Object,
     pub(crate) rights: Rights,
@@ -32,17 +33,28 @@ impl Descriptor {
         Self { stream, object, rights, inheriting: Rights::NONE, flags: 0 }
     }
 
+    /// In place of a stream's number.
+    pub(crate) const FILE: u32 = 3;
+
     /// What may be done with an object as long as no right has been given up.
     pub(crate) fn all_rights(object: &Object) -> Rights {
+        let allowed = |rights: Rights, preopen: &Preopen| match preopen.access {
+            Access::ReadOnly => rights.without(Rights::CHANGE),
+            Access::ReadWrite => rights,
+        };
+        let direction = match object {
+            Object::Input(_) => Rights::FD_READ,
+            Object::Output(_) => Rights::FD_WRITE,
+            Object::File(file) => return allowed(Rights::FILE, &file.preopen),
+            Object::Directory(directory) => return allowed(Rights::DIRECTORY, &directory.preopen),
+            Object::Gone => return Rights::NONE,
+        };
         let rights = Rights::FD_FDSTAT_SET_FLAGS
             .union(Rights::FD_DATASYNC)
             .union(Rights::FD_SYNC)
             .union(Rights::FD_FILESTAT_GET)
             .union(Rights::POLL_FD_READWRITE)
-            .union(match object {
-                Object::Input(_) => Rights::FD_READ,
-                Object::Output(_) => Rights::FD_WRITE,
-            });
+            .union(direction);
         // C libraries take a character device for a terminal if it lacks the rights to seek.
         if object.file_type() == FileType::CharacterDevice && !object.is_terminal() {
             return rights.union(Rights::FD_SEEK).union(Rights::FD_TELL);
@@ -64,7 +76,7 @@ impl Descriptor {
         match &mut self.object {
             Object::Input(input) if self.rights.contains(right) => Ok(input),
             Object::Input(_) => Err(Errno::NotCapable),
-            Object::Output(_) => Err(Errno::BadF),
+            _ => Err(Errno::BadF),
         }
     }
 
@@ -73,7 +85,7 @@ impl Descriptor {
         match &mut self.object {
             Object::Output(output) if self.rights.contains(right) => Ok(output),
             Object::Output(_) => Err(Errno::NotCapable),
-            Object::Input(_) => Err(Errno::BadF),
+            _ => Err(Errno::BadF),
         }
     }
 }
@@ -90,6 +102,11 @@ impl Descriptors {
         }
         self.entries[free] = Some(descriptor);
         Ok(free as u32)
+    }
+
+    /// Whether no descriptor can be added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.iter().count() == MAX_DESCRIPTORS
     }
 
     /// Puts a descriptor where it was in the table of a program that goes on.

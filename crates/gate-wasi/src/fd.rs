@@ -2,14 +2,16 @@
 
 use crate::abi::{self, Rights, fdflags};
 use crate::errno::Errno;
+use crate::files::{Directory, File};
 use crate::memory::{CHUNK_SIZE, Guest};
+use crate::stream::Object;
 use crate::{Failure, WasiCtx};
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 
 /// Most that one call writes. A program that writes more is told so, and calls again.
-const MAX_WRITE: usize = 1 << 20;
+pub(crate) const MAX_WRITE: usize = 1 << 20;
 
 impl WasiCtx {
     /// `fd_read`: waits for at least one byte or the end, and reads what there is, at most [`CHUNK_SIZE`].
@@ -25,6 +27,9 @@ impl WasiCtx {
         nread: u32,
     ) -> Result<(), Failure> {
         let descriptor = self.descriptors.get_mut(fd)?;
+        if let Object::File(_) = descriptor.object {
+            return self.file_read(guest, fd, (iovecs, count), None, nread);
+        }
         let nonblocking = descriptor.is_nonblocking();
         descriptor.input(Rights::FD_READ)?;
         let iovecs = guest.iovecs(iovecs, count)?;
@@ -62,6 +67,9 @@ impl WasiCtx {
         nwritten: u32,
     ) -> Result<(), Failure> {
         let descriptor = self.descriptors.get_mut(fd)?;
+        if let Object::File(_) = descriptor.object {
+            return self.file_write(guest, fd, (iovecs, count), None, nwritten);
+        }
         let nonblocking = descriptor.is_nonblocking();
         let output = descriptor.output(Rights::FD_WRITE)?;
         let iovecs = guest.iovecs(iovecs, count)?;
@@ -96,28 +104,16 @@ impl WasiCtx {
         guest.write_u32(nwritten, done as u32)
     }
 
-    /// `fd_pread`, `fd_pwrite`: streams have no positions.
-    pub(crate) fn fd_positioned(&mut self, fd: u32, right: Rights) -> Result<(), Failure> {
-        let descriptor = self.descriptors.get_mut(fd)?;
-        if right == Rights::FD_WRITE {
-            descriptor.output(right)?;
-        } else {
-            descriptor.input(right)?;
-        }
-        Err(Errno::SPipe.into())
-    }
-
-    /// `fd_seek`, `fd_tell`, `fd_advise`, `fd_allocate`: streams have no positions.
-    pub(crate) fn fd_seek(&self, fd: u32) -> Result<(), Failure> {
-        self.descriptors.get(fd)?;
-        Err(Errno::SPipe.into())
-    }
-
     /// `fd_sync`, `fd_datasync`.
     pub(crate) async fn fd_sync(&mut self, fd: u32, right: Rights) -> Result<(), Failure> {
         self.descriptors.get(fd)?.require(right)?;
         self.flush().await;
-        Ok(self.descriptors.get(fd)?.object.sync().map_err(|err| Errno::from(&err))?)
+        Ok(self
+            .descriptors
+            .get(fd)?
+            .object
+            .sync(right == Rights::FD_DATASYNC)
+            .map_err(|err| Errno::from(&err))?)
     }
 
     /// `fd_close`.
@@ -141,13 +137,13 @@ impl WasiCtx {
         guest.write(result, &abi::fdstat(d.object.file_type(), d.flags, d.rights, d.inheriting))
     }
 
-    /// `fd_fdstat_set_flags`. Appending is what streams do anyway; writing through them to a disk is not done.
+    /// `fd_fdstat_set_flags`. Appending is what streams do anyway; writing through to a disk is decided when a file is opened.
     pub(crate) fn fd_fdstat_set_flags(&mut self, fd: u32, flags: u32) -> Result<(), Failure> {
         let descriptor = self.descriptors.get_mut(fd)?;
         descriptor.require(Rights::FD_FDSTAT_SET_FLAGS)?;
         let flags =
             u16::try_from(flags).ok().filter(|flags| flags & !fdflags::ALL == 0).ok_or(Errno::Inval)?;
-        if flags & !(fdflags::APPEND | fdflags::NONBLOCK) != 0 {
+        if (flags ^ descriptor.flags) & !(fdflags::APPEND | fdflags::NONBLOCK) != 0 {
             return Err(Errno::NotSup.into());
         }
         descriptor.flags = flags;
@@ -176,19 +172,11 @@ impl WasiCtx {
         let descriptor = self.descriptors.get(fd)?;
         descriptor.require(Rights::FD_FILESTAT_GET)?;
         let object = &descriptor.object;
+        if let Object::File(File { fd, .. }) | Object::Directory(Directory { fd, .. }) = object {
+            let stat = rustix::fs::fstat(fd).map_err(Errno::from)?;
+            return guest.write(result, &abi::host_filestat(&stat));
+        }
         guest.write(result, &abi::filestat(object.file_type(), object.size()))
-    }
-
-    /// `fd_filestat_set_size`, `fd_filestat_set_times`: as of a pipe.
-    pub(crate) fn fd_filestat_set(&self, fd: u32) -> Result<(), Failure> {
-        self.descriptors.get(fd)?;
-        Err(Errno::Inval.into())
-    }
-
-    /// `fd_readdir` and operations on paths: no descriptor is a directory.
-    pub(crate) fn not_a_directory(&self, fd: u32) -> Result<(), Failure> {
-        self.descriptors.get(fd)?;
-        Err(Errno::NotDir.into())
     }
 
     /// `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`: no descriptor is a socket.
@@ -203,7 +191,7 @@ impl WasiCtx {
     /// program that wrote has moved on.
     pub async fn flush(&mut self) {
         for descriptor in self.descriptors.iter_mut() {
-            if let crate::stream::Object::Output(output) = &mut descriptor.object {
+            if let Object::Output(output) = &mut descriptor.object {
                 let _ = poll_fn(|cx| output.poll_flush(cx)).await;
             }
         }

@@ -3,7 +3,8 @@
 //! A program runs in a process of its own which can do next to nothing. What it calls of WASI is a request to the
 //! host (except for clocks and its own end, which it sees to itself), and [`WasiCtx`] is who answers: it has the
 //! program's arguments, environment, descriptors and randomness, and reads and writes the program's memory while the
-//! program waits. All 46 functions are answered; there are standard streams, but neither directories nor sockets yet.
+//! program waits. All 46 functions are answered; there are standard streams, and files below directories that are given to
+//! the program, but no sockets yet.
 //!
 //! Everything that comes from the program is taken to be hostile: each address, length and count is checked
 //! ([`LinearMemory`]), and no request makes the host use more than a bounded amount of memory.
@@ -18,16 +19,22 @@ mod descriptors;
 mod epoll;
 mod errno;
 mod fd;
+mod file_ops;
+mod files;
 mod host;
 mod memory;
+mod path;
 mod poll;
 mod process;
+mod resolve;
+mod saved_file;
 mod state;
 mod stdio;
 mod stream;
 
 pub use ctx::{BuildError, Builder, WasiCtx};
 pub use errno::Errno;
+pub use files::Access;
 pub use memory::{AccessError, LinearMemory};
 pub use process::Signal;
 pub use state::StateError;

@@ -6,6 +6,7 @@ use crate::descriptors::Descriptors;
 use crate::errno::Errno;
 use crate::memory::Guest;
 use crate::stdio::Readiness;
+use crate::stream::Object;
 use crate::{Failure, HostError, WasiCtx};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -151,6 +152,9 @@ fn fd_readiness(
 ) -> Result<Poll<Readiness>, Errno> {
     let descriptor = descriptors.get_mut(fd)?;
     descriptor.require(Rights::POLL_FD_READWRITE)?;
+    if let Object::File(file) = &descriptor.object {
+        return Ok(Poll::Ready(file.readiness()));
+    }
     let poll = match kind {
         SubscriptionKind::FdWrite(_) => descriptor.output(Rights::FD_WRITE)?.poll_ready(cx),
         _ => descriptor.input(Rights::FD_READ)?.poll_ready(cx),

@@ -1,40 +1,56 @@
 //! What goes along with a program that is suspended: arguments, environment, descriptors, input that was read ahead,
 //! and how long it has waited.
 //!
-//! The streams themselves stay: where the program goes on, it gets that host's. The layout, in which everything is
+//! The streams themselves stay: where the program goes on, it gets that host's. Files and directories stay too: they are
+//! opened again, below the directories that the program is given there. The layout, in which everything is
 //! little-endian:
 //!
 //! | size | what |
 //! |---|---|
-//! | 4 | version: 1 |
+//! | 4 | version: 1, or 2 if there are descriptors which are no streams |
 //! | 4, *n* | size of all arguments, and the arguments, each ending with NUL |
 //! | 4, *n* | the environment likewise |
 //! | 4 | number of open descriptors; of each: |
 //! | 4 | - its number |
-//! | 4 | - the number that its stream had at first: 0, 1, 2 |
+//! | 4 | - the number that its stream had at first: 0, 1, 2; or 3 for a file or directory, 4 for one that was missing |
 //! | 4 | - its flags (`fdflags`) |
 //! | 8 | - rights which were given up |
 //! | 4, *n* | - size of what was read ahead, and the bytes |
 //! | 4 | - 1 if the end was read after these, else 0 |
+//! | | - if it is a file or directory: |
+//! | 8, 8 | -- its rights, and those of what is opened through it |
+//! | 4, *n* | -- the name of the directory that the program was given |
+//! | 4, *n* | -- its path in that directory; empty if it is that directory itself, or nowhere any more |
+//! | 4 | -- 0 for the given directory itself, 1 for one below it, 2 for a file |
+//! | 4 | -- 1 if it can be read from, plus 2 if it can be written to |
+//! | 8 | -- position in the file |
 //! | 4 | 1 if the program is waiting in `poll_oneoff`, else 0; if it is: |
 //! | 16 | - arguments of the call |
 //! | 8 | - what its monotonic clock showed when the wait began, in nanoseconds |
 
 use crate::WasiCtx;
 use crate::abi::{Rights, fdflags};
-use crate::descriptors::Descriptor;
+use crate::descriptors::{Descriptor, MAX_DESCRIPTORS};
+use crate::errno::Errno;
+use crate::files::Preopen;
 use crate::memory::CHUNK_SIZE;
 use crate::poll::Wait;
 use crate::process::Strings;
+use crate::saved_file::SavedFile;
 use crate::stream::{Object, ReadAhead};
+use std::sync::Arc;
 
-const VERSION: u32 = 1;
+const STREAMS_ONLY: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Number of streams that a program has at first.
-const STREAMS: u32 = 3;
+const STREAMS: u32 = Descriptor::FILE;
+
+/// What is in a stream's place if a file was missing already.
+pub(crate) const GONE: u32 = 4;
 
 /// Why a state cannot be taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
     /// It was saved by a later version, or is something else altogether.
@@ -46,6 +62,21 @@ pub enum StateError {
     /// Something comes after its end.
     #[error("something follows its end")]
     Trailing,
+    /// The program had a directory which it is not given here.
+    #[error("the program needs a directory by the name {0:?}")]
+    MissingDirectory(String),
+    /// A file or directory that the program had open is not there, or is something else, or cannot be opened.
+    #[error(
+        "{path:?} in the directory {directory:?}, which the program has open, cannot be opened again: {errno}"
+    )]
+    MissingFile {
+        /// The program's name of the directory that it was given.
+        directory: String,
+        /// Path in it. Empty if the file had been deleted or moved out when the program was suspended.
+        path: String,
+        /// Why.
+        errno: Errno,
+    },
     /// Something in it cannot be so.
     #[error("{0}")]
     Invalid(&'static str),
@@ -58,7 +89,8 @@ impl WasiCtx {
     /// To be called when the program is suspended; [`WasiCtx::flush`] before that if streams keep something back.
     pub fn save(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_u32(&mut out, VERSION);
+        let streams_only = self.descriptors.iter().all(|(_, d)| d.stream < STREAMS);
+        put_u32(&mut out, if streams_only { STREAMS_ONLY } else { VERSION });
         put_bytes(&mut out, self.args.bytes());
         put_bytes(&mut out, self.environ.bytes());
         put_u32(&mut out, self.descriptors.iter().count() as u32);
@@ -69,10 +101,15 @@ impl WasiCtx {
             put_u64(&mut out, Descriptor::all_rights(&descriptor.object).without(descriptor.rights).0);
             let (ahead, end) = match &descriptor.object {
                 Object::Input(input) => (input.ahead().rest(), input.ahead().has_end()),
-                Object::Output(_) => (&[][..], false),
+                _ => (&[][..], false),
             };
             put_bytes(&mut out, ahead);
             put_u32(&mut out, end.into());
+            match &descriptor.object {
+                Object::File(file) => SavedFile::of_file(descriptor, file).put(&mut out),
+                Object::Directory(directory) => SavedFile::of_directory(descriptor, directory).put(&mut out),
+                Object::Input(_) | Object::Output(_) | Object::Gone => {}
+            }
         }
         put_u32(&mut out, self.wait.is_some().into());
         if let Some(wait) = &self.wait {
@@ -89,19 +126,34 @@ impl WasiCtx {
     pub fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
         let state = State::decode(state)?;
         for saved in &state.descriptors {
-            if !self.descriptors.iter().any(|(_, descriptor)| descriptor.stream == saved.stream) {
+            if saved.stream < STREAMS && !self.descriptors.iter().any(|(_, d)| d.stream == saved.stream) {
                 return Err(StateError::Invalid("a stream is closed here already"));
             }
         }
+        let preopens = self.preopens();
+        let mut files = Vec::new();
+        for saved in &state.descriptors {
+            if let Some(file) = &saved.file {
+                files.push(file.open(&preopens, saved.flags, self.tolerates_missing)?);
+            }
+        }
+        let mut files = files.into_iter();
         let mut streams: Vec<Descriptor> = std::mem::take(&mut self.descriptors).into_iter().collect();
         for saved in state.descriptors {
-            let Some(index) = streams.iter().position(|d| d.stream == saved.stream) else { continue };
-            let Descriptor { stream, mut object, inheriting, .. } = streams.swap_remove(index);
-            if let Object::Input(input) = &mut object {
-                input.set_ahead(saved.ahead);
-            }
-            let rights = Descriptor::all_rights(&object).without(saved.given_up);
-            let descriptor = Descriptor { stream, object, rights, inheriting, flags: saved.flags };
+            let descriptor = if saved.file.is_some() {
+                let Some(descriptor) = files.next() else { continue };
+                descriptor
+            } else if saved.stream == GONE {
+                gone()
+            } else {
+                let Some(index) = streams.iter().position(|d| d.stream == saved.stream) else { continue };
+                let Descriptor { stream, mut object, inheriting, .. } = streams.swap_remove(index);
+                if let Object::Input(input) = &mut object {
+                    input.set_ahead(saved.ahead);
+                }
+                let rights = Descriptor::all_rights(&object).without(saved.given_up);
+                Descriptor { stream, object, rights, inheriting, flags: saved.flags }
+            };
             // The number was checked when the state was read.
             let _ = self.descriptors.put(saved.fd, descriptor);
         }
@@ -110,6 +162,20 @@ impl WasiCtx {
         self.wait = state.wait;
         Ok(())
     }
+
+    /// Directories that were given.
+    fn preopens(&self) -> Vec<Arc<Preopen>> {
+        let given = self.descriptors.iter().filter_map(|(_, descriptor)| match &descriptor.object {
+            Object::Directory(directory) if directory.root => Some(Arc::clone(&directory.preopen)),
+            _ => None,
+        });
+        given.collect()
+    }
+}
+
+/// In place of a file that is missing.
+fn gone() -> Descriptor {
+    Descriptor::new(GONE, Object::Gone)
 }
 
 /// A state that has been read and found to be possible.
@@ -126,28 +192,33 @@ struct SavedDescriptor {
     flags: u16,
     given_up: Rights,
     ahead: ReadAhead,
+    file: Option<SavedFile>,
 }
 
 impl State {
     fn decode(state: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader { rest: state };
-        match reader.u32()? {
-            VERSION => {}
+        let max = match reader.u32()? {
+            STREAMS_ONLY => STREAMS,
+            VERSION => MAX_DESCRIPTORS as u32,
             version => return Err(StateError::Version(version)),
-        }
+        };
         let args = reader.strings()?;
         let environ = reader.strings()?;
         if environ.iter().any(|variable| variable.iter().position(|&b| b == b'=').unwrap_or(0) == 0) {
             return Err(StateError::Invalid("an environment variable has no name or no value"));
         }
         let count = reader.u32()?;
-        if count > STREAMS {
+        if count > max {
             return Err(StateError::Invalid("there are too many descriptors"));
         }
         let mut descriptors: Vec<SavedDescriptor> = Vec::new();
         for _ in 0..count {
-            let descriptor = reader.descriptor()?;
-            if descriptors.iter().any(|d| d.fd >= descriptor.fd || d.stream == descriptor.stream) {
+            let descriptor = reader.descriptor(max)?;
+            if descriptors
+                .iter()
+                .any(|d| d.fd >= descriptor.fd || d.stream == descriptor.stream && d.stream < STREAMS)
+            {
                 return Err(StateError::Invalid("descriptors are not in order, or share a stream"));
             }
             descriptors.push(descriptor);
@@ -166,19 +237,20 @@ impl State {
     }
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn descriptor(&mut self) -> Result<SavedDescriptor, StateError> {
+    fn descriptor(&mut self, max: u32) -> Result<SavedDescriptor, StateError> {
         let (fd, stream) = (self.u32()?, self.u32()?);
-        // Descriptors are never made, only closed and moved over each other.
-        if fd >= STREAMS || stream >= STREAMS {
+        // Streams are never made, only closed and moved over each other.
+        if fd >= max || stream > if max > STREAMS { GONE } else { STREAMS - 1 } {
             return Err(StateError::Invalid("a descriptor's number is too large"));
         }
         let flags = u16::try_from(self.u32()?).unwrap_or(u16::MAX);
-        if flags & !(fdflags::APPEND | fdflags::NONBLOCK) != 0 {
+        let allowed = if stream < STREAMS { fdflags::APPEND | fdflags::NONBLOCK } else { fdflags::ALL };
+        if flags & !allowed != 0 {
             return Err(StateError::Invalid("a descriptor has unknown flags"));
         }
         let given_up = Rights(self.u64()?);
@@ -190,7 +262,8 @@ impl<'a> Reader<'a> {
         if stream != 0 && (end || !bytes.is_empty()) {
             return Err(StateError::Invalid("something was read ahead from an output"));
         }
-        Ok(SavedDescriptor { fd, stream, flags, given_up, ahead: ReadAhead::new(bytes.to_vec(), end) })
+        let file = if stream == Descriptor::FILE { Some(SavedFile::decode(self)?) } else { None };
+        Ok(SavedDescriptor { fd, stream, flags, given_up, ahead: ReadAhead::new(bytes.to_vec(), end), file })
     }
 
     fn strings(&mut self) -> Result<Strings, StateError> {
@@ -211,15 +284,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn u32(&mut self) -> Result<u32, StateError> {
+    pub(crate) fn u32(&mut self) -> Result<u32, StateError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, StateError> {
+    pub(crate) fn u64(&mut self) -> Result<u64, StateError> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], StateError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], StateError> {
         let size = self.u32()? as usize;
         let (bytes, rest) = self.rest.split_at_checked(size).ok_or(StateError::Truncated)?;
         self.rest = rest;
@@ -233,16 +306,16 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn put_u32(out: &mut Vec<u8>, value: u32) {
+pub(crate) fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-fn put_u64(out: &mut Vec<u8>, value: u64) {
+pub(crate) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 /// What is put has been checked to have a size of 32 bits, or is small.
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_u32(out, bytes.len() as u32);
     out.extend_from_slice(bytes);
 }

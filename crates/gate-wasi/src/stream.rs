@@ -1,8 +1,10 @@
 //! Where a program's input comes from and its output goes to.
 
 use crate::abi::FileType;
+use crate::files::{Directory, File};
 use crate::memory::CHUNK_SIZE;
 use crate::stdio::{HostStream, Readiness};
+use rustix::fs::{fdatasync, fsync};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -172,10 +174,19 @@ impl Output {
 pub(crate) enum Object {
     Input(Input),
     Output(Output),
+    File(File),
+    Directory(Directory),
+    /// What was not there any more when the program went on elsewhere. It keeps its number from being used again.
+    Gone,
 }
 
 impl Object {
     pub(crate) fn file_type(&self) -> FileType {
+        match self {
+            Self::File(_) => return FileType::RegularFile,
+            Self::Directory(_) => return FileType::Directory,
+            Self::Input(_) | Self::Output(_) | Self::Gone => {}
+        }
         self.host_stream().map_or(FileType::Unknown, HostStream::file_type)
     }
 
@@ -188,10 +199,14 @@ impl Object {
         self.host_stream().map_or(0, HostStream::size)
     }
 
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        match self.host_stream() {
-            Some(stream) => stream.sync(),
-            None => Err(io::Error::from(rustix::io::Errno::INVAL)),
+    /// Forces what was written onto the device; with `data`, not what is merely known about the file.
+    pub(crate) fn sync(&self, data: bool) -> io::Result<()> {
+        match (self, self.host_stream()) {
+            (Self::File(File { fd, .. }) | Self::Directory(Directory { fd, .. }), _) => {
+                Ok(if data { fdatasync(fd) } else { fsync(fd) }?)
+            }
+            (_, Some(stream)) => stream.sync(),
+            (_, None) => Err(io::Error::from(rustix::io::Errno::INVAL)),
         }
     }
 
@@ -199,7 +214,7 @@ impl Object {
         match self {
             Self::Input(input) => input.host_stream(),
             Self::Output(Output::Host(stream)) => Some(stream),
-            Self::Output(Output::Writer { .. }) => None,
+            Self::Output(Output::Writer { .. }) | Self::File(_) | Self::Directory(_) | Self::Gone => None,
         }
     }
 }
@@ -216,6 +231,9 @@ impl fmt::Debug for Object {
             Self::Output(Output::Writer { unflushed, .. }) => {
                 f.debug_tuple("Writer").field(unflushed).finish()
             }
+            Self::File(file) => file.fmt(f),
+            Self::Directory(directory) => directory.fmt(f),
+            Self::Gone => f.write_str("Gone"),
         }
     }
 }

@@ -42,12 +42,14 @@ fn may_wait(func: u32) -> bool {
 }
 
 fn run(requests: &[CallRequest], contents: &[u8]) -> Result<(), TestCaseError> {
+    let dir = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let memory = Memory::new(SIZE as usize);
         memory.put(0, contents);
         let mut ctx = WasiCtx::builder()
             .args(["program", "argument"])
+            .preopen(dir.path(), "/", gate_wasi::Access::ReadWrite)
             .env("NAME", "value")
             .stdin(&b"input"[..])
             .build()

@@ -1,6 +1,6 @@
 //! `gate resume`: a program from its snapshot to its end, or to the next snapshot.
 
-use crate::cli::ResumeArgs;
+use crate::cli::{Dir, DirArgs, ResumeArgs};
 use crate::drive::{self, Limits};
 use crate::exit::{Problem, Status};
 use crate::host::Host;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Resume {
     source: Source,
+    dirs: Vec<Dir>,
+    missing_files_fail: bool,
     limits: Limits,
     sizes: Sizes,
     policy: ProcessPolicy,
@@ -36,6 +38,8 @@ impl From<ResumeArgs> for Resume {
             source: Source::new(args.file),
             origin: args.origin,
             options: args.compilation.options(&args.suspend.breakpoints),
+            dirs: args.dirs.dirs,
+            missing_files_fail: args.missing_files_fail,
             limits: Limits {
                 timeout: args.timeout,
                 suspend_after: args.suspend.suspend_after,
@@ -67,6 +71,10 @@ impl Resume {
         };
         let builder = crate::streams::builder(&self.source, &self.limits, self.policy, origin)
             .map_err(Problem::gate_failed)?;
+        let mut builder = DirArgs::preopen(&self.dirs, builder);
+        if self.missing_files_fail {
+            builder = builder.tolerate_missing_files();
+        }
         let session = session(self.source.to_string(), saved, builder, origin, self.policy)
             .map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, wasm, self.limits, executor, signals).await

@@ -1,6 +1,6 @@
 //! `gate run`: a program from its file to its exit code.
 
-use crate::cli::{RunArgs, Variable};
+use crate::cli::{Dir, DirArgs, RunArgs, Variable};
 use crate::drive::{self, Limits};
 use crate::exit::{Problem, Status};
 use crate::host::Host;
@@ -34,6 +34,8 @@ pub(crate) struct Run {
     invoke: Option<String>,
     args: Vec<OsString>,
     env: Vec<(String, Vec<u8>)>,
+    argv0: Option<OsString>,
+    dirs: Vec<Dir>,
     limits: Limits,
     instance: InstanceOptions,
     policy: ProcessPolicy,
@@ -51,6 +53,8 @@ impl From<RunArgs> for Run {
             invoke: args.invoke,
             args: file_and_args.collect(),
             env: args.env.into_iter().filter_map(resolve_variable).collect(),
+            argv0: args.argv0,
+            dirs: args.dirs.dirs,
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
             origin: args.origin,
@@ -138,9 +142,13 @@ impl Run {
     }
 
     fn wasi(&self, packets: bool, origin: Place) -> Result<WasiCtx, Problem> {
+        let argv0 = match &self.argv0 {
+            Some(name) => name.clone().into_vec(),
+            None => self.source.program_name().into_owned(),
+        };
         let mut builder = crate::streams::builder(&self.source, &self.limits, self.policy, origin)
             .map_err(Problem::gate_failed)?
-            .args([self.source.program_name().into_owned()])
+            .args([argv0])
             .args(self.args.iter().cloned().map(OsString::into_vec));
         if packets {
             for (name, value) in gate::ENVIRONMENT {
@@ -150,7 +158,7 @@ impl Run {
         for (name, value) in &self.env {
             builder = builder.env(name, value);
         }
-        builder.build().map_err(Problem::gate_failed)
+        DirArgs::preopen(&self.dirs, builder).build().map_err(Problem::gate_failed)
     }
 }
 

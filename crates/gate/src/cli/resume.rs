@@ -1,6 +1,6 @@
 //! `gate resume`.
 
-use super::shared::{CacheArgs, CompilationArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, DirArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
@@ -30,9 +30,19 @@ Examples:
 /// standard input is a pipe or a terminal goes on reading without a gap; one that was reading a file has to get the
 /// same open file (`{ gate run ...; gate resume ...; } <file`), because a file that is opened anew begins at its start.
 /// All that the program has written has been written.
+///
+/// Directories are given to it again by the names that it knows: with what was `--dir data::/in` there, `--dir copy::/in`
+/// is another one in its place. Files that it has open are opened again by their names.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{}\n\n{EXAMPLES}", exit::HELP))]
 pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
+
+    /// Let the program go on without files and directories that it had open and that are missing here: using them fails
+    #[arg(long)]
+    pub(crate) missing_files_fail: bool,
+
     /// Stop the program after this time: 10s, 1m30s, 500ms; a number alone is seconds
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,

@@ -1,6 +1,6 @@
 //! `gate run`.
 
-use super::shared::{CacheArgs, CompilationArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, DirArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
@@ -22,6 +22,9 @@ Examples:
   Give it environment variables, one of them from the command's own environment:
     gate run --env MODE=fast --env LANG report.wasm
 
+  Let it read one directory, and change another:
+    gate run --dir data:ro --dir out::/out convert.wasm data/table.csv /out/table.json
+
   Stop it after an hour, and let it go on tomorrow, or elsewhere:
     gate run --suspend-after 1h --snapshot state.wasm report.wasm
     gate resume state.wasm
@@ -35,7 +38,7 @@ Examples:
 /// Run a program
 ///
 /// Runs a WASI command, or calls an exported function of a module, in a process that can reach nothing but its
-/// arguments, its environment variables, its standard streams, clocks and random bytes.
+/// arguments, its environment variables, its standard streams, directories that it is given, clocks and random bytes.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "gate run [OPTIONS] FILE [ARGS]...",
@@ -49,6 +52,13 @@ pub(crate) struct RunArgs {
     /// Set an environment variable of the program, or hand on the one that the command has
     #[arg(long, value_name = "NAME[=VALUE]", value_parser = parse_variable)]
     pub(crate) env: Vec<Variable>,
+
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
+
+    /// What the program finds as its own name, in place of the file's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) argv0: Option<OsString>,
 
     /// Stop the program after this time: 10s, 1m30s, 500ms; a number alone is seconds
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -4,8 +4,45 @@ use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_offset};
 use clap::{Args, ValueEnum, ValueHint};
 use gate_compiler::{OptLevel, Target};
+use gate_wasi::{Access, Builder};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What of the file system the program can reach.
+#[derive(Debug, Args)]
+pub(crate) struct DirArgs {
+    /// Give the program a directory, under another name if GUEST is given. With :ro, it cannot change anything there. Can
+    /// be given several times
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir, value_hint = ValueHint::DirPath)]
+    pub(crate) dirs: Vec<Dir>,
+}
+
+/// A directory for the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dir {
+    pub(crate) host: PathBuf,
+    pub(crate) guest: String,
+    pub(crate) access: Access,
+}
+
+impl DirArgs {
+    /// Gives the directories to a program.
+    pub(crate) fn preopen(dirs: &[Dir], builder: Builder) -> Builder {
+        dirs.iter().fold(builder, |builder, dir| builder.preopen(&dir.host, &dir.guest, dir.access))
+    }
+}
+
+fn parse_dir(text: &str) -> Result<Dir, String> {
+    let (names, access) = match text.strip_suffix(":ro") {
+        Some(names) => (names, Access::ReadOnly),
+        None => (text, Access::ReadWrite),
+    };
+    let (host, guest) = names.split_once("::").unwrap_or((names, names));
+    if host.is_empty() || guest.is_empty() {
+        return Err("a directory's name is empty".into());
+    }
+    Ok(Dir { host: host.into(), guest: guest.into(), access })
+}
 
 /// How to compile.
 #[derive(Debug, Args)]
@@ -103,5 +140,21 @@ impl CompilationArgs {
         };
         let breakpoints = breakpoints.iter().copied().collect();
         gate_compiler::Options { opt_level, target, breakpoints, ..Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories() {
+        let dir = |host: &str, guest: &str, access| Dir { host: host.into(), guest: guest.into(), access };
+        assert_eq!(parse_dir("a/b"), Ok(dir("a/b", "a/b", Access::ReadWrite)));
+        assert_eq!(parse_dir("a::/:ro"), Ok(dir("a", "/", Access::ReadOnly)));
+        assert_eq!(parse_dir("a:ro"), Ok(dir("a", "a", Access::ReadOnly)));
+        for bad in ["", "::", "a::", "::b", ":ro", "a:::ro"] {
+            assert!(parse_dir(bad).is_err(), "{bad}");
+        }
     }
 }
