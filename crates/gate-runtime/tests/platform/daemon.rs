@@ -203,7 +203,7 @@ async fn killed_executor() {
     kill(children(std::process::id(), "gate-executor")[0]);
     executor.dead().await;
     daemon.containers(0).await;
-    assert_eq!(children(std::process::id(), "gate-executor"), []);
+    assert_eq!(children(std::process::id(), "gate-executor"), [0; 0]);
     daemon.stop().await;
 }
 

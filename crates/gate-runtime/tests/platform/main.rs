@@ -8,3 +8,4 @@ mod groups;
 mod limits;
 mod machine;
 mod systemd;
+mod watch;
