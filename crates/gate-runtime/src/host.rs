@@ -32,6 +32,11 @@ pub trait HostFunctions: Send {
     /// context's task when there is more to do.
     fn poll_background(&mut self, _cx: &mut Context<'_>) {}
 
+    /// Number of the descriptor by which the program exchanges packets through functions that this serves.
+    fn packet_descriptor(&self) -> u32 {
+        gate_wire::gate::PACKET_FD
+    }
+
     /// Tells that the program begins to run, or goes on. Comes before the first call of each process.
     fn begin(&mut self, _start: &Start) {}
 

@@ -93,8 +93,8 @@ pub use host::{HostFunctions, NoHostFunctions, Start};
 pub use life::ProcessKey;
 pub use limit::{Limit, LimitAction};
 pub use packets::{
-    CreateServerError, DebugLog, InstanceServer, Packet, PacketHost, PacketPipe, ServiceConfig, ServiceError,
-    ServiceRegistry, ServiceState,
+    CreateServerError, DebugLog, InstanceServer, Packet, PacketBytes, PacketHost, ServiceConfig,
+    ServiceError, ServiceRegistry, ServiceState,
 };
 pub use process::{Killer, Process};
 pub use program::{ProgramCode, ProgramState};

@@ -8,19 +8,21 @@
 //! | module | concern |
 //! |---|---|
 //! | `pipe` | bytes to packets and back, and how much of them is kept |
+//! | `bytes` | the same as a descriptor |
 //! | `host` | the functions that programs import |
 //! | `iovec` | buffers in the program's memory |
 //! | `server` | what is asked of services |
 //! | `state` | what goes along with a program that is suspended |
 
+mod bytes;
 mod host;
 mod iovec;
 mod pipe;
 mod server;
 mod state;
 
+pub use bytes::PacketBytes;
 pub use host::{DebugLog, PacketHost};
-pub use pipe::PacketPipe;
 pub use server::{
     CreateServerError, InstanceServer, Packet, ServiceConfig, ServiceError, ServiceRegistry, ServiceState,
 };

@@ -4,11 +4,13 @@ use crate::clock::{Clocks, Timers};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::errno::Errno;
 use crate::files::{Access, Directory, Opened, Preopen};
+use crate::packets::Packets;
 use crate::poll::Wait;
 use crate::process::{Signal, Strings};
 use crate::resolve::MAX_PATH;
 use crate::stdio::{Direction, HostStream};
 use crate::stream::{Input, Object, Output};
+use gate_wire::gate;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,6 +55,7 @@ impl WasiCtx {
             environ: Vec::new(),
             streams: [Stream::None, Stream::None, Stream::None],
             preopens: Vec::new(),
+            packets: false,
             tolerates_missing: false,
             resolution: Duration::from_nanos(1),
             random: Box::new(system_random),
@@ -92,6 +95,7 @@ pub struct Builder {
     environ: Vec<(Vec<u8>, Vec<u8>)>,
     streams: [Stream; 3],
     preopens: Vec<(PathBuf, String, Access)>,
+    packets: bool,
     tolerates_missing: bool,
     resolution: Duration,
     random: Random,
@@ -212,6 +216,13 @@ impl Builder {
         self
     }
 
+    /// Gives the program a descriptor for packets, and tells it by the environment that it has one. The number is 4, or the next one after
+    /// the directories. What it stands for is to be attached: [`WasiCtx::attach_packets`].
+    pub fn packets(mut self) -> Self {
+        self.packets = true;
+        self
+    }
+
     /// Lets a program go on without files and directories that it had open and that are missing: what it does with
     /// them is `EBADF`. Otherwise they are an error of [`WasiCtx::restore`].
     pub fn tolerate_missing_files(mut self) -> Self {
@@ -232,7 +243,14 @@ impl Builder {
     }
 
     /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited.
-    pub fn build(self) -> Result<WasiCtx, BuildError> {
+    pub fn build(mut self) -> Result<WasiCtx, BuildError> {
+        let packets = self.packets.then(|| gate::PACKET_FD.max(3 + self.preopens.len() as u32));
+        if let Some(fd) = packets {
+            for (name, value) in gate::ENVIRON {
+                self = self.env(name, value);
+            }
+            self = self.env(gate::ENVIRON_FD, fd.to_string());
+        }
         for arg in &self.args {
             if arg.contains(&0) {
                 return Err(BuildError::ArgumentWithNul(String::from_utf8_lossy(arg).into()));
@@ -264,6 +282,9 @@ impl Builder {
             descriptors
                 .insert(Descriptor::of_file(Opened::Directory(directory)))
                 .map_err(|_| BuildError::TooManyDirectories)?;
+        }
+        if let Some(fd) = packets {
+            descriptors.put(fd, Packets::descriptor()).map_err(|_| BuildError::TooManyDirectories)?;
         }
         Ok(WasiCtx {
             args: Strings::new(&self.args).ok_or(BuildError::TooLarge)?,

@@ -36,6 +36,9 @@ impl Descriptor {
     /// In place of a stream's number.
     pub(crate) const FILE: u32 = 3;
 
+    /// Number of the stream of packets, whatever the number of its descriptor.
+    pub(crate) const PACKETS: u32 = 5;
+
     /// What may be done with an object as long as no right has been given up.
     pub(crate) fn all_rights(object: &Object) -> Rights {
         let allowed = |rights: Rights, preopen: &Preopen| match preopen.access {
@@ -47,6 +50,13 @@ impl Descriptor {
             Object::Output(_) => Rights::FD_WRITE,
             Object::File(file) => return allowed(Rights::FILE, &file.preopen),
             Object::Directory(directory) => return allowed(Rights::DIRECTORY, &directory.preopen),
+            Object::Packets(_) => {
+                return Rights::FD_FDSTAT_SET_FLAGS
+                    .union(Rights::FD_FILESTAT_GET)
+                    .union(Rights::POLL_FD_READWRITE)
+                    .union(Rights::FD_READ)
+                    .union(Rights::FD_WRITE);
+            }
             Object::Gone => return Rights::NONE,
         };
         let rights = Rights::FD_FDSTAT_SET_FLAGS

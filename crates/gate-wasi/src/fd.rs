@@ -30,6 +30,9 @@ impl WasiCtx {
         if let Object::File(_) = descriptor.object {
             return self.file_read(guest, fd, (iovecs, count), None, nread);
         }
+        if let Object::Packets(_) = descriptor.object {
+            return self.packets_read(guest, fd, (iovecs, count), nread).await;
+        }
         let nonblocking = descriptor.is_nonblocking();
         descriptor.input(Rights::FD_READ)?;
         let iovecs = guest.iovecs(iovecs, count)?;
@@ -69,6 +72,9 @@ impl WasiCtx {
         let descriptor = self.descriptors.get_mut(fd)?;
         if let Object::File(_) = descriptor.object {
             return self.file_write(guest, fd, (iovecs, count), None, nwritten);
+        }
+        if let Object::Packets(_) = descriptor.object {
+            return self.packets_write(guest, fd, (iovecs, count), nwritten).await;
         }
         let nonblocking = descriptor.is_nonblocking();
         let output = descriptor.output(Rights::FD_WRITE)?;

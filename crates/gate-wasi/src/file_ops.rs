@@ -166,7 +166,7 @@ impl WasiCtx {
                 Ok(rustix::fs::ftruncate(&file.fd, size).map_err(Errno::from)?)
             }
             Object::Gone | Object::Directory(_) => Err(Errno::BadF.into()),
-            Object::Input(_) | Object::Output(_) => Err(Errno::Inval.into()),
+            Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::Inval.into()),
         }
     }
 
@@ -177,7 +177,7 @@ impl WasiCtx {
             Object::File(file) => &file.fd,
             Object::Directory(directory) => &directory.fd,
             Object::Gone => return Err(Errno::BadF.into()),
-            Object::Input(_) | Object::Output(_) => return Err(Errno::Inval.into()),
+            Object::Input(_) | Object::Output(_) | Object::Packets(_) => return Err(Errno::Inval.into()),
         };
         descriptor.require(Rights::FD_FILESTAT_SET_TIMES)?;
         Ok(rustix::fs::futimens(fd, &timestamps(times)?).map_err(Errno::from)?)
@@ -230,7 +230,7 @@ fn file(descriptor: &mut crate::descriptors::Descriptor, right: Rights) -> Resul
 /// The object as something with positions: `ESPIPE` if it is a stream.
 fn positioned(descriptor: &mut crate::descriptors::Descriptor, right: Rights) -> Result<&mut File, Errno> {
     match descriptor.object {
-        Object::Input(_) | Object::Output(_) => Err(Errno::SPipe),
+        Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::SPipe),
         _ => file(descriptor, right),
     }
 }

@@ -37,6 +37,10 @@ impl HostFunctions for WasiCtx {
         WasiCtx::call(self, request, memory).await.map_err(HostFault::new)
     }
 
+    fn packet_descriptor(&self) -> u32 {
+        WasiCtx::packet_descriptor(self)
+    }
+
     fn begin(&mut self, start: &Start) {
         self.set_monotonic_time(start.monotonic_time);
         if !start.resumed {

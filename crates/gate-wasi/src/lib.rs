@@ -23,6 +23,7 @@ mod file_ops;
 mod files;
 mod host;
 mod memory;
+mod packets;
 mod path;
 mod poll;
 mod process;
@@ -54,6 +55,9 @@ pub enum HostError {
     /// There are no random bytes.
     #[error("random bytes cannot be had: {0}")]
     Random(#[source] io::Error),
+    /// What is attached to the descriptor for packets has failed.
+    #[error("packets: {0}")]
+    Packets(#[source] gate_runtime::HostFault),
 }
 
 /// Why a call does not simply succeed.

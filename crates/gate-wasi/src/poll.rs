@@ -155,6 +155,12 @@ fn fd_readiness(
     if let Object::File(file) = &descriptor.object {
         return Ok(Poll::Ready(file.readiness()));
     }
+    if let Object::Packets(packets) = &descriptor.object {
+        return Ok(match kind {
+            SubscriptionKind::FdWrite(_) => packets.poll_writable(cx),
+            _ => packets.poll_readable(cx),
+        });
+    }
     let poll = match kind {
         SubscriptionKind::FdWrite(_) => descriptor.output(Rights::FD_WRITE)?.poll_ready(cx),
         _ => descriptor.input(Rights::FD_READ)?.poll_ready(cx),

@@ -12,7 +12,7 @@
 //! | 4, *n* | the environment likewise |
 //! | 4 | number of open descriptors; of each: |
 //! | 4 | - its number |
-//! | 4 | - the number that its stream had at first: 0, 1, 2; or 3 for a file or directory, 4 for one that was missing |
+//! | 4 | - the number that its stream had at first: 0, 1, 2; 3 for a file or directory, 4 for one that was missing; 5 for packets |
 //! | 4 | - its flags (`fdflags`) |
 //! | 8 | - rights which were given up |
 //! | 4, *n* | - size of what was read ahead, and the bytes |
@@ -108,7 +108,7 @@ impl WasiCtx {
             match &descriptor.object {
                 Object::File(file) => SavedFile::of_file(descriptor, file).put(&mut out),
                 Object::Directory(directory) => SavedFile::of_directory(descriptor, directory).put(&mut out),
-                Object::Input(_) | Object::Output(_) | Object::Gone => {}
+                Object::Input(_) | Object::Output(_) | Object::Packets(_) | Object::Gone => {}
             }
         }
         put_u32(&mut out, self.wait.is_some().into());
@@ -146,7 +146,11 @@ impl WasiCtx {
             } else if saved.stream == GONE {
                 gone()
             } else {
-                let Some(index) = streams.iter().position(|d| d.stream == saved.stream) else { continue };
+                // Of streams it was checked that they are there; packets may not be, where programs have no services.
+                let Some(index) = streams.iter().position(|d| d.stream == saved.stream) else {
+                    let _ = self.descriptors.put(saved.fd, gone());
+                    continue;
+                };
                 let Descriptor { stream, mut object, inheriting, .. } = streams.swap_remove(index);
                 if let Object::Input(input) = &mut object {
                     input.set_ahead(saved.ahead);
@@ -176,6 +180,11 @@ impl WasiCtx {
 /// In place of a file that is missing.
 fn gone() -> Descriptor {
     Descriptor::new(GONE, Object::Gone)
+}
+
+/// Whether there is but one descriptor of it.
+fn is_single(stream: u32) -> bool {
+    stream < STREAMS || stream == Descriptor::PACKETS
 }
 
 /// A state that has been read and found to be possible.
@@ -217,7 +226,7 @@ impl State {
             let descriptor = reader.descriptor(max)?;
             if descriptors
                 .iter()
-                .any(|d| d.fd >= descriptor.fd || d.stream == descriptor.stream && d.stream < STREAMS)
+                .any(|d| d.fd >= descriptor.fd || d.stream == descriptor.stream && is_single(d.stream))
             {
                 return Err(StateError::Invalid("descriptors are not in order, or share a stream"));
             }
@@ -245,11 +254,11 @@ impl<'a> Reader<'a> {
     fn descriptor(&mut self, max: u32) -> Result<SavedDescriptor, StateError> {
         let (fd, stream) = (self.u32()?, self.u32()?);
         // Streams are never made, only closed and moved over each other.
-        if fd >= max || stream > if max > STREAMS { GONE } else { STREAMS - 1 } {
+        if fd >= max || stream > if max > STREAMS { Descriptor::PACKETS } else { STREAMS - 1 } {
             return Err(StateError::Invalid("a descriptor's number is too large"));
         }
         let flags = u16::try_from(self.u32()?).unwrap_or(u16::MAX);
-        let allowed = if stream < STREAMS { fdflags::APPEND | fdflags::NONBLOCK } else { fdflags::ALL };
+        let allowed = if is_single(stream) { fdflags::APPEND | fdflags::NONBLOCK } else { fdflags::ALL };
         if flags & !allowed != 0 {
             return Err(StateError::Invalid("a descriptor has unknown flags"));
         }

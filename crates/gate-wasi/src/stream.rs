@@ -3,6 +3,7 @@
 use crate::abi::FileType;
 use crate::files::{Directory, File};
 use crate::memory::CHUNK_SIZE;
+use crate::packets::Packets;
 use crate::stdio::{HostStream, Readiness};
 use rustix::fs::{fdatasync, fsync};
 use std::fmt;
@@ -176,6 +177,7 @@ pub(crate) enum Object {
     Output(Output),
     File(File),
     Directory(Directory),
+    Packets(Packets),
     /// What was not there any more when the program went on elsewhere. It keeps its number from being used again.
     Gone,
 }
@@ -185,6 +187,7 @@ impl Object {
         match self {
             Self::File(_) => return FileType::RegularFile,
             Self::Directory(_) => return FileType::Directory,
+            Self::Packets(_) => return FileType::SocketStream,
             Self::Input(_) | Self::Output(_) | Self::Gone => {}
         }
         self.host_stream().map_or(FileType::Unknown, HostStream::file_type)
@@ -214,7 +217,11 @@ impl Object {
         match self {
             Self::Input(input) => input.host_stream(),
             Self::Output(Output::Host(stream)) => Some(stream),
-            Self::Output(Output::Writer { .. }) | Self::File(_) | Self::Directory(_) | Self::Gone => None,
+            Self::Output(Output::Writer { .. })
+            | Self::File(_)
+            | Self::Directory(_)
+            | Self::Packets(_)
+            | Self::Gone => None,
         }
     }
 }
@@ -233,6 +240,7 @@ impl fmt::Debug for Object {
             }
             Self::File(file) => file.fmt(f),
             Self::Directory(directory) => directory.fmt(f),
+            Self::Packets(packets) => packets.fmt(f),
             Self::Gone => f.write_str("Gone"),
         }
     }

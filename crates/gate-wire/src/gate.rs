@@ -10,12 +10,14 @@ pub const MODULE: &str = "gate";
 /// Module name of the functions under the names that C compilers give them, and of those for tests.
 pub const C_MODULE: &str = "env";
 
-/// Number of the descriptor through which packets go.
+/// Number of the descriptor through which packets go, unless a program has so many directories that these come first.
 pub const PACKET_FD: u32 = 4;
 
-/// Environment variables that each program has.
-pub const ENVIRONMENT: [(&str, &str); 3] =
-    [("GATE_ABI_VERSION", "0"), ("GATE_FD", "4"), ("GATE_MAX_SEND_SIZE", "65536")];
+/// Environment variables that each program has which exchanges packets, besides [`ENVIRON_FD`].
+pub const ENVIRON: [(&str, &str); 2] = [("GATE_ABI_VERSION", "0"), ("GATE_MAX_SEND_SIZE", "65536")];
+
+/// Environment variable which has the number of the descriptor.
+pub const ENVIRON_FD: &str = "GATE_FD";
 
 /// In the flags that `io_N` stores: the program was started or resumed since the last call.
 pub const IO_STARTED_OR_RESUMED: u64 = 1;

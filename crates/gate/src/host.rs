@@ -18,6 +18,8 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(wasi: WasiCtx, registry: Registry) -> Result<Self, CreateServerError> {
         let mut packets = PacketHost::new(registry, wasi)?;
+        let bytes = packets.bytes();
+        packets.inner.attach_packets(bytes);
         packets.set_debug_log(Box::new(|message| {
             tracing::debug!(target: "gate::guest", "{}", String::from_utf8_lossy(message));
         }));
@@ -29,7 +31,7 @@ impl Host {
     }
 
     /// What the program did wrong, if it was stopped for that.
-    pub(crate) fn violation(&self) -> Option<&str> {
+    pub(crate) fn violation(&self) -> Option<String> {
         self.packets.violation()
     }
 

@@ -110,7 +110,8 @@ pub(crate) fn session(
     let invalid = |err: RestoreError| Problem::cannot_run(err).about("invalid snapshot");
     let plan = Plan::restore(&mut services).map_err(invalid)?;
     let registry = packets::registry(origin).map_err(Problem::gate_failed)?;
-    let wasi = streams.build().map_err(Problem::gate_failed)?;
+    // A program that had no descriptor for packets does not get one.
+    let wasi = streams.packets().build().map_err(Problem::gate_failed)?;
     let mut host = Host::new(wasi, registry).map_err(Problem::gate_failed)?;
     host.restore(&services).map_err(invalid)?;
     Ok(Session { subject, instance, host, plan, policy, goes_on: true, detour })

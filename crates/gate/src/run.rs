@@ -17,7 +17,6 @@ use gate_compiler::{ExportKind, FuncType, ModuleInfo, Options};
 use gate_image::{Instance, InstanceOptions};
 use gate_runtime::{Config, Executor, ProcessPolicy};
 use gate_wasi::WasiCtx;
-use gate_wire::gate;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -151,9 +150,7 @@ impl Run {
             .args([argv0])
             .args(self.args.iter().cloned().map(OsString::into_vec));
         if packets {
-            for (name, value) in gate::ENVIRONMENT {
-                builder = builder.env(name, value);
-            }
+            builder = builder.packets();
         }
         for (name, value) in &self.env {
             builder = builder.env(name, value);

@@ -5,16 +5,28 @@ mod command;
 use command::{finish, gate, wait_within};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+const ECHO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/echo.wat");
+
 fn echo(args: &[&str]) -> Command {
     let mut command = gate(&["run"]);
-    command.args(args).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/echo.wat"));
+    command.args(args).arg(ECHO);
     command
+}
+
+/// The same program, but it exchanges packets by the descriptor.
+fn echo_by_descriptor(dir: &Path) -> PathBuf {
+    let by_call = r#"(import "gate" "io_65536" (func $io (param i32 i32 i32 i32 i32 i32 i64 i32)))"#;
+    let text = std::fs::read_to_string(ECHO).unwrap();
+    let (head, tail) = text.split_once(by_call).unwrap();
+    let file = dir.join("echo-by-descriptor.wat");
+    std::fs::write(&file, [head, include_str!("packets/descriptor.wat"), tail].concat()).unwrap();
+    file
 }
 
 fn data(size: u32) -> Vec<u8> {
@@ -93,9 +105,25 @@ fn many_connect_at_once() {
 #[test]
 fn nothing_is_lost_or_doubled_by_suspension() {
     let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("state.wasm");
+    echo_suspended(ECHO.as_ref(), dir.path(), 40_000_000);
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_through_the_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = echo_by_descriptor(dir.path());
+    let mut command = gate(&["run"]);
+    command.arg("--dir").arg(dir.path()).arg("--dir").arg("/::/root").arg(&program);
+    // With so many directories its number is not 4.
+    assert_eq!(finish(&mut command, b"hello").quietly(0).stdout(), "hello");
+    echo_suspended(&program, dir.path(), 40_000_000);
+}
+
+/// Has a program echo data while it is suspended again and again.
+fn echo_suspended(program: &Path, dir: &Path, size: u32) {
+    let state = dir.join("state.wasm");
     let state = state.to_str().unwrap();
-    let data = data(40_000_000);
+    let data = data(size);
     let (reader, mut writer) = std::io::pipe().unwrap();
     let (mut output, stdout) = std::io::pipe().unwrap();
     let received = std::thread::scope(|scope| {
@@ -113,7 +141,8 @@ fn nothing_is_lost_or_doubled_by_suspension() {
             received
         });
         let suspend = ["--suspend-after", "60ms", "--snapshot", state];
-        let mut command = echo(&suspend);
+        let mut command = gate(&["run"]);
+        command.args(suspend).arg(program);
         let mut stops = 0;
         loop {
             command
@@ -135,4 +164,23 @@ fn nothing_is_lost_or_doubled_by_suspension() {
         all.join().unwrap()
     });
     assert!(received == data, "{} of {} bytes", received.len(), data.len());
+}
+
+#[test]
+fn a_violation_through_the_descriptor_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("wrong.wat");
+    let wat = r#"(module
+        (import "gate" "fd_65536" (func $fd (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "\10\00\00\00\08\00\00\00")
+        (data (i32.const 16) "\08\00\00\00\07\00\00\00")
+        (func (export "_start")
+          (drop (call $write (call $fd) (i32.const 0) (i32.const 1) (i32.const 32)))))"#;
+    std::fs::write(&file, wat).unwrap();
+    let ended = finish(gate(&["run"]).arg(&file), b"");
+    assert_eq!((ended.code, ended.stdout()), (Some(134), ""));
+    let what = "wrong.wat: trap: guest ABI violated: packet code 7, but 0 services discovered";
+    assert!(ended.stderr.lines().next().unwrap_or_default().ends_with(what), "{ended:?}");
 }

@@ -2,13 +2,14 @@
 
 use crate::error::{HostFault, RestoreError};
 use crate::host::{HostFunctions, Start};
+use crate::packets::bytes::PacketBytes;
 use crate::packets::iovec::{Buffers, Failure};
 use crate::packets::pipe::PacketPipe;
 use crate::packets::server::{InstanceServer, ServiceConfig, ServiceError, ServiceRegistry};
 use crate::packets::state;
 use gate_image::{GuestMemory, ServiceState as SavedService};
 use gate_wire::call::{CallReply, CallRequest};
-use gate_wire::gate::{GateFunction, IO_STARTED_OR_RESUMED, PACKET_FD};
+use gate_wire::gate::{GateFunction, IO_STARTED_OR_RESUMED};
 use gate_wire::packet::MAX_PACKET_SIZE;
 use gate_wire::trap::TrapId;
 use std::fmt;
@@ -41,7 +42,6 @@ pub struct PacketHost<R: ServiceRegistry, H> {
     started: bool,
     clock: Clock,
     wait: Option<state::Wait>,
-    violation: Option<String>,
 }
 
 /// The program's monotonic clock.
@@ -70,7 +70,6 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
             started: true,
             clock: Clock { instant: Instant::now(), time: 0 },
             wait: None,
-            violation: None,
         })
     }
 
@@ -80,8 +79,11 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
     }
 
     /// What the program sends and receives, for those who offer it as a descriptor.
-    pub fn pipe(&self) -> Arc<Mutex<PacketPipe<R::Server>>> {
-        Arc::clone(&self.pipe)
+    pub fn bytes(&self) -> Arc<dyn PacketBytes>
+    where
+        R::Server: 'static,
+    {
+        Arc::clone(&self.pipe) as _
     }
 
     /// Waits until all that the program has sent is where it is to go. To be called when it has ended, not when it is
@@ -92,8 +94,8 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
     }
 
     /// What the program did wrong, if it was stopped for that.
-    pub fn violation(&self) -> Option<&str> {
-        self.violation.as_deref()
+    pub fn violation(&self) -> Option<String> {
+        self.lock().violation.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, PacketPipe<R::Server>> {
@@ -107,7 +109,7 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
         memory: &GuestMemory,
     ) -> Result<u64, Failure> {
         match function {
-            GateFunction::Fd => Ok(PACKET_FD.into()),
+            GateFunction::Fd => Ok(self.inner.packet_descriptor().into()),
             GateFunction::Io => self.io(memory, args, args[7]).await,
             GateFunction::IoWithoutFlags => self.io(memory, args, 0).await,
             GateFunction::Read8 => {
@@ -226,7 +228,7 @@ impl<R: ServiceRegistry, H: HostFunctions> HostFunctions for PacketHost<R, H> {
             Err(Failure::Fault(fault)) => Err(fault),
             Err(Failure::Trap(trap, why)) => {
                 debug!(%trap, why, "the program is stopped");
-                self.violation = Some(why);
+                self.lock().violation = Some(why);
                 Ok(CallReply::Trap(trap as u32))
             }
         }

@@ -13,7 +13,7 @@ const OUTPUT_SIZE: usize = 4 * MAX_PACKET_SIZE;
 
 /// What is between a program and the services.
 #[derive(Debug)]
-pub struct PacketPipe<S> {
+pub(super) struct PacketPipe<S> {
     pub(super) server: S,
     /// From the program: at most one packet with its padding, of which no service has taken anything.
     pub(super) input: Vec<u8>,
@@ -23,6 +23,8 @@ pub struct PacketPipe<S> {
     pub(super) services: usize,
     /// What went wrong while nobody could be told.
     failure: Option<ServiceError>,
+    /// What the program did wrong, if it was stopped for that.
+    pub(super) violation: Option<String>,
 }
 
 /// Bytes, taken from the front.
@@ -70,12 +72,12 @@ impl From<PacketError> for ServiceError {
 
 impl<S: InstanceServer> PacketPipe<S> {
     /// Begins with no services.
-    pub fn new(server: S) -> Self {
+    pub(super) fn new(server: S) -> Self {
         Self::restored(server, Vec::new(), Vec::new(), 0)
     }
 
     pub(super) fn restored(server: S, input: Vec<u8>, output: Vec<u8>, services: usize) -> Self {
-        Self { server, input, output: Output::new(output), services, failure: None }
+        Self { server, input, output: Output::new(output), services, failure: None, violation: None }
     }
 
     /// Tells that the program begins to run, or goes on: then it learns which services there are now.
@@ -117,7 +119,7 @@ impl<S: InstanceServer> PacketPipe<S> {
     }
 
     /// Waits until at least one byte would be taken from the program.
-    pub fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
+    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
         match self.missing()? {
             0 => self.dispatch(cx),
             _ => Poll::Ready(Ok(())),
@@ -125,7 +127,7 @@ impl<S: InstanceServer> PacketPipe<S> {
     }
 
     /// Waits until there are bytes for the program. They stay until they are consumed.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], ServiceError>> {
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], ServiceError>> {
         self.poll_services(cx)?;
         match self.output.rest() {
             [] => Poll::Pending,
@@ -134,7 +136,7 @@ impl<S: InstanceServer> PacketPipe<S> {
     }
 
     /// Takes bytes out which the program has received.
-    pub fn consume(&mut self, size: usize) {
+    pub(super) fn consume(&mut self, size: usize) {
         self.output.consume(size);
     }
 
