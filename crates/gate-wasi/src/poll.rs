@@ -4,10 +4,12 @@ use crate::abi::{Event, Rights, Subscription, SubscriptionKind};
 use crate::clock::{Deadline, HostTimer};
 use crate::descriptors::Descriptors;
 use crate::errno::Errno;
-use crate::memory::Guest;
+use crate::memory::{Guest, LinearMemory};
 use crate::stdio::Readiness;
 use crate::stream::Object;
 use crate::{Failure, HostError, WasiCtx};
+use gate_wire::call::CallRequest;
+use gate_wire::wasi::WasiFunction;
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
@@ -38,22 +40,17 @@ impl WasiCtx {
         args: [u32; 4],
         interrupted: Option<Wait>,
     ) -> Result<(), Failure> {
-        let [subscriptions, events, count, nevents] = args;
-        if count == 0 || count > MAX_SUBSCRIPTIONS {
-            return Err(Errno::Inval.into());
-        }
+        let [addr, events, count, nevents] = args;
+        let subscriptions = subscriptions(guest, addr, count)?;
         guest.check(events, u64::from(count) * Event::SIZE as u64)?;
         guest.check(nevents, 4)?;
-        let mut records = vec![0; count as usize * Subscription::SIZE];
-        guest.read(subscriptions, &mut records)?;
 
         let wait = match interrupted {
             Some(wait) if wait.args == args => wait,
             _ => Wait { args, began: self.clocks.monotonic_time() },
         };
         let mut watches = Vec::with_capacity(count as usize);
-        for record in records.as_chunks::<{ Subscription::SIZE }>().0 {
-            let mut subscription = Subscription::decode(record);
+        for mut subscription in subscriptions {
             let mut deadline = None;
             if let Ok(SubscriptionKind::Clock { clock, timeout, absolute }) = subscription.kind {
                 match self.clocks.deadline(clock, timeout, absolute, wait.began) {
@@ -75,6 +72,22 @@ impl WasiCtx {
         }
         guest.write(events, &records)?;
         guest.write_u32(nevents, ready.len() as u32)
+    }
+
+    /// Whether a call reads standard input, or waits for it.
+    pub fn wants_input(&self, request: &CallRequest, memory: &dyn LinearMemory) -> bool {
+        let is_input = |fd| self.descriptors.get(fd).is_ok_and(|descriptor| descriptor.stream == 0);
+        let [a, _, count, ..] = request.args.map(|arg| arg as u32);
+        match WasiFunction::from_number(request.func) {
+            Some(WasiFunction::FdRead) => is_input(a),
+            Some(WasiFunction::PollOneoff) => Guest::new(memory)
+                .map_err(Failure::from)
+                .and_then(|guest| subscriptions(guest, a, count))
+                .is_ok_and(|all| {
+                    all.iter().any(|one| matches!(one.kind, Ok(SubscriptionKind::FdRead(fd)) if is_input(fd)))
+                }),
+            _ => false,
+        }
     }
 
     async fn first_events(&mut self, watches: &[Watch]) -> Result<Vec<Event>, Failure> {
@@ -111,6 +124,16 @@ impl WasiCtx {
         })
         .await
     }
+}
+
+/// The subscriptions of a call.
+fn subscriptions(guest: Guest<'_>, addr: u32, count: u32) -> Result<Vec<Subscription>, Failure> {
+    if count == 0 || count > MAX_SUBSCRIPTIONS {
+        return Err(Errno::Inval.into());
+    }
+    let mut records = vec![0; count as usize * Subscription::SIZE];
+    guest.read(addr, &mut records)?;
+    Ok(records.as_chunks().0.iter().map(Subscription::decode).collect())
 }
 
 impl Watch {

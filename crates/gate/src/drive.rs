@@ -28,6 +28,8 @@ pub(crate) struct Limits {
     pub(crate) timeout: Option<Duration>,
     /// It is suspended after this time.
     pub(crate) suspend_after: Option<Duration>,
+    /// It is suspended when it first wants to read its standard input.
+    pub(crate) suspend_at_input: bool,
     /// Where its state goes then.
     pub(crate) snapshot: Option<PathBuf>,
 }
@@ -49,6 +51,9 @@ pub(crate) async fn drive(
     let result = {
         let mut work = pin!(async {
             let mut session = session;
+            if limits.suspend_at_input {
+                session.host.stop_at_input(stopper.clone());
+            }
             let deadline = limits.timeout.map(|timeout| begin + timeout);
             let ended = session.run(&executor, &stopper, deadline).await?;
             match (&ended, &limits.snapshot) {

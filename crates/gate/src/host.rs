@@ -1,5 +1,6 @@
 //! What programs can reach.
 
+use crate::session::Stopper;
 use gate_image::GuestMemory;
 use gate_runtime::{
     CreateServerError, HostFault, HostFunctions, PacketHost, RestoreError, SavedService, Start,
@@ -13,6 +14,8 @@ use std::task::Context;
 #[derive(Debug)]
 pub(crate) struct Host {
     packets: PacketHost<Registry, WasiCtx>,
+    /// Who stops the program when it wants to read its standard input.
+    at_input: Option<Stopper>,
 }
 
 impl Host {
@@ -23,7 +26,12 @@ impl Host {
         packets.set_debug_log(Box::new(|message| {
             tracing::debug!(target: "gate::guest", "{}", String::from_utf8_lossy(message));
         }));
-        Ok(Self { packets })
+        Ok(Self { packets, at_input: None })
+    }
+
+    /// Has the program stopped when it first wants to read its standard input.
+    pub(crate) fn stop_at_input(&mut self, stopper: Stopper) {
+        self.at_input = Some(stopper);
     }
 
     pub(crate) fn wasi(&self) -> &WasiCtx {
@@ -44,6 +52,13 @@ impl Host {
 impl HostFunctions for Host {
     /// Ends the program where the operating system would end a native one.
     async fn call(&mut self, request: &CallRequest, memory: &GuestMemory) -> Result<CallReply, HostFault> {
+        if let Some(stopper) = &self.at_input
+            && self.wasi().wants_input(request, memory)
+        {
+            stopper.stop();
+            // It makes the call again when it goes on.
+            std::future::pending::<()>().await;
+        }
         let reply = self.packets.call(request, memory).await?;
         if self.wasi().closed_pipe() {
             return Err(HostFault::new("a pipe is closed"));

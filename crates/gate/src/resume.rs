@@ -43,6 +43,7 @@ impl From<ResumeArgs> for Resume {
             limits: Limits {
                 timeout: args.timeout,
                 suspend_after: args.suspend.suspend_after,
+                suspend_at_input: args.suspend.suspend_at_input,
                 snapshot: args.suspend.snapshot,
             },
             sizes: Sizes { stack_size: args.stack_size, max_memory: args.max_memory },

@@ -61,6 +61,7 @@ impl From<RunArgs> for Run {
             limits: Limits {
                 timeout: args.timeout,
                 suspend_after: args.suspend.suspend_after,
+                suspend_at_input: args.suspend.suspend_at_input,
                 snapshot: args.suspend.snapshot,
             },
             cache: args.cache.into(),

@@ -311,3 +311,16 @@ fn start(command: &mut Command) -> Child {
     child.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
     child
 }
+
+#[test]
+fn suspended_when_it_first_wants_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state.wasm");
+    let mut command = gate(&["run", "--suspend-at-input", "--snapshot"]);
+    let ended = finish(command.arg(&state).arg(program("cat.wat")), b"not read\n");
+    assert_eq!((ended.code, ended.stdout()), (Some(75), ""), "{ended:?}");
+    for input in ["one", "two"] {
+        let output = finish(gate(&["resume"]).arg(&state), input.as_bytes()).quietly(0);
+        assert_eq!(output.stdout(), input);
+    }
+}

@@ -86,7 +86,7 @@ pub(super) fn parse_place(text: &str) -> Result<Place, String> {
 /// When the program stops, and where its state goes then.
 #[derive(Debug, Args)]
 pub(crate) struct SuspendArgs {
-    /// Write the program's state to this file when it is suspended: by --suspend-after, at a --breakpoint, or by SIGINT or
+    /// Write the program's state to this file when it is suspended: by --suspend-after or --suspend-at-input, at a --breakpoint, or by SIGINT or
     /// SIGTERM. `-` is standard output; what the program prints goes to standard error then
     #[arg(long, help_heading = "Suspension", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) snapshot: Option<PathBuf>,
@@ -100,6 +100,11 @@ pub(crate) struct SuspendArgs {
         requires = "snapshot"
     )]
     pub(crate) suspend_after: Option<Duration>,
+
+    /// Suspend the program when it first wants to read its standard input. So an interpreter can be started once, and many
+    /// times be given something to do
+    #[arg(long, help_heading = "Suspension", requires = "snapshot")]
+    pub(crate) suspend_at_input: bool,
 
     /// Stop the program when it comes to the instruction at this offset in the module: 4711, 0x1267. Can be given several
     /// times. Without --snapshot, it is a trap
