@@ -36,6 +36,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Fork {
     source: Source,
     count: u32,
+    input: Option<String>,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -51,6 +52,7 @@ impl From<ForkArgs> for Fork {
         Self {
             source: Source::new(args.file),
             count: args.count,
+            input: args.input,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -153,7 +155,12 @@ impl Fork {
         let mut sessions = Vec::with_capacity(self.count as usize);
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
-            let streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
+            let mut streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
+            if let Some(input) = &self.input {
+                let input = input.replace("{}", &number.to_string());
+                let file = fs::File::open(&input).map_err(|err| Problem::not_readable(err).about(input))?;
+                streams = streams.stdin_fd(file.into());
+            }
             let (streams, output) = match &self.output_dir {
                 Some(dir) => output::to_files(streams, dir, number)
                     .with_context(|| format!("write to {}", dir.display()))

@@ -15,13 +15,17 @@ Examples:
   A thousand copies, whose output goes to out/0.out, out/0.err, out/1.out, ...:
     gate fork -n 1000 --output-dir out state.wasm
 
+  A hundred scripts for an interpreter that was stopped when it wanted input:
+    gate fork -n 100 --input scripts/{}.py --output-dir out python.snapshot
+
   Explore ten ways for a second, and keep the states:
     gate fork -n 10 --suspend-after 1s --snapshot-dir states state.wasm";
 
 /// Let many copies of a suspended program go on at once
 ///
 /// The copies share the program's memory until they write to it. Clocks go on from where they stood, randomness is fresh
-/// for each. Their standard input is empty, but for what had been read before and is part of the snapshot.
+/// for each. Their standard input is empty unless there is --input, but for what had been read before and is part of the
+/// snapshot.
 ///
 /// At the end a line on standard error tells how many ended in which way. The exit code is zero if all copies exited
 /// with zero, else that of the first copy, by number, which did not.
@@ -31,6 +35,10 @@ pub(crate) struct ForkArgs {
     /// How many copies to make
     #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u32).range(1..=16384))]
     pub(crate) count: u32,
+
+    /// Let the copies read this file as their standard input. `{}` in its name stands for the number of the copy, from 0 on
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: Option<String>,
 
     /// Write the copies' output to files in this directory: N.out and N.err, numbered from 0. The directory is made if it does
     /// not exist
