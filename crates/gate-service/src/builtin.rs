@@ -5,6 +5,7 @@
 //! | `catalog` | which services there are |
 //! | `clock` | the time, and timers |
 //! | `identity` | who they are |
+//! | `kv` | keys and values that are kept |
 //! | `logger` | a log for the host's operator |
 //! | `origin` | streams to whoever is attached to them |
 //! | `random` | random bytes |
@@ -13,6 +14,7 @@
 mod catalog;
 mod clock;
 mod identity;
+mod kv;
 mod logger;
 mod origin;
 mod random;
@@ -21,6 +23,7 @@ mod scope;
 pub use catalog::Catalog;
 pub use clock::Clock;
 pub use identity::Identity;
+pub use kv::{Kv, KvLimits, KvNamespace, OpenStoreError};
 pub use logger::{Level, Logger};
 pub use origin::{Connection, Connector, Origin, Reattach};
 pub use random::Random;
