@@ -1,5 +1,6 @@
 //! What programs send to the store, and what they get. `docs/services.md` has the layouts.
 
+use crate::builtin::input::Input;
 use gate_wire::packet::{HEADER_SIZE, MAX_PACKET_SIZE};
 
 /// Longest value, in bytes.
@@ -73,12 +74,12 @@ impl Request {
         let mut input = Input(content);
         Some(match input.byte()? {
             GET => {
-                let key = input.key()?;
+                let key = key(&mut input)?;
                 input.end()?;
                 checked_key(&key).map(|()| Self::Get { key })
             }
             LIST => {
-                let (prefix, after) = (input.key()?, input.key()?);
+                let (prefix, after) = (key(&mut input)?, key(&mut input)?);
                 let limit = u16::from_le_bytes(input.array()?);
                 input.end()?;
                 Ok(Self::List(Listing { prefix, after, limit }))
@@ -113,7 +114,7 @@ fn change<'a>(
     input: &mut Input<'a>,
     value: impl FnOnce(&mut Input<'a>) -> Option<&'a [u8]>,
 ) -> Option<Result<Change, Error>> {
-    let key = input.key()?;
+    let key = key(input)?;
     let expected = match op {
         PUT | DELETE => None,
         PUT_IF | DELETE_IF => Some(u64::from_le_bytes(input.array()?)),
@@ -133,34 +134,10 @@ fn checked_key(key: &[u8]) -> Result<(), Error> {
     if key.is_empty() { Err(Error::Size) } else { Ok(()) }
 }
 
-/// Takes fields off the beginning of a call.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn byte(&mut self) -> Option<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (&array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(array)
-    }
-
-    fn take(&mut self, size: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(size)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn key(&mut self) -> Option<Vec<u8>> {
-        let size = self.byte()?;
-        self.take(size.into()).map(<[u8]>::to_vec)
-    }
-
-    fn end(&self) -> Option<()> {
-        self.0.is_empty().then_some(())
-    }
+/// A key after its size.
+fn key(input: &mut Input<'_>) -> Option<Vec<u8>> {
+    let size = input.byte()?;
+    input.take(size.into()).map(<[u8]>::to_vec)
 }
 
 fn header(error: i32, index: i32, version: u64) -> Vec<u8> {
