@@ -5,6 +5,8 @@
 //! | `catalog` | which services there are |
 //! | `clock` | the time, and timers |
 //! | `identity` | who they are |
+//! | `kv` | keys and values that are kept |
+//! | `localhost` | HTTP requests to origins that the host names |
 //! | `logger` | a log for the host's operator |
 //! | `origin` | streams to whoever is attached to them |
 //! | `random` | random bytes |
@@ -13,6 +15,9 @@
 mod catalog;
 mod clock;
 mod identity;
+mod input;
+mod kv;
+mod localhost;
 mod logger;
 mod origin;
 mod random;
@@ -21,6 +26,8 @@ mod scope;
 pub use catalog::Catalog;
 pub use clock::Clock;
 pub use identity::Identity;
+pub use kv::{Kv, KvLimits, KvNamespace, OpenStoreError};
+pub use localhost::{HttpLimits, HttpOriginError, Localhost};
 pub use logger::{Level, Logger};
 pub use origin::{Connection, Connector, Origin, Reattach};
 pub use random::Random;

@@ -56,6 +56,14 @@ impl StreamEnd {
         shared.wake();
     }
 
+    /// Tells the program that nothing more will be written, although there would have been more: the end has the note 1.
+    pub fn cut_output(&self) {
+        if let Some(stream) = lock(&self.shared).writable(self.id) {
+            stream.output_cut = true;
+        }
+        self.end_output();
+    }
+
     /// Waits for bytes from the program. They stay until they are consumed. None are the end.
     pub fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<Bytes> {
         let mut shared = lock(&self.shared);

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 
 /// What the bits of a stream's flags mean, beginning with the lowest: the program has sent its last byte, the host does not
 /// read any more, the program knows that, the host has written its last byte, the program knows that, the program does not
-/// want anything any more.
-const FLAGS: u32 = 0x3f;
+/// want anything any more, the host would have had more to write.
+const FLAGS: u32 = 0x7f;
 
 impl Streams {
     /// Appends what has to be known to let the streams go on elsewhere.
@@ -36,6 +36,7 @@ impl Streams {
                 stream.output_ended,
                 stream.end_told,
                 stream.output_closed,
+                stream.output_cut,
             ];
             let flags = flags.iter().rev().fold(0, |bits, &flag| bits << 1 | u32::from(flag));
             out.extend(id.to_le_bytes());
@@ -93,6 +94,7 @@ fn stream(fields: &mut Fields<'_>) -> Result<Stream, &'static str> {
         output_ended: flag(3),
         end_told: flag(4),
         output_closed: flag(5),
+        output_cut: flag(6),
         reader: None,
         writer: None,
     })

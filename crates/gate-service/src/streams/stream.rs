@@ -82,6 +82,8 @@ pub(super) struct Stream {
     pub(super) window: u32,
     /// The host has written its last byte.
     pub(super) output_ended: bool,
+    /// There would have been more.
+    pub(super) output_cut: bool,
     /// The program has been told that.
     pub(super) end_told: bool,
     /// The program does not want anything any more.
@@ -143,14 +145,16 @@ impl Stream {
             return Some(Packet::new(Domain::Flow, entry.encode().to_vec()));
         }
         let size = self.data_size();
+        let mut note = 0;
         if size == 0 {
             if !self.has_end() {
                 return None;
             }
             self.end_told = true;
+            note = i32::from(self.output_cut);
         }
         let mut content = Vec::with_capacity(DATA_HEADER_SIZE + size);
-        content.extend(Data { id, note: 0, bytes: &[] }.encode_header());
+        content.extend(Data { id, note, bytes: &[] }.encode_header());
         self.output.take(|bytes| content.extend_from_slice(bytes), size);
         self.window -= size as u32;
         wake(&mut self.writer);
