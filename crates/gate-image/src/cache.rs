@@ -1,6 +1,6 @@
 //! Compiled modules on disk.
 
-use crate::entry_file::{self, Damage};
+use crate::entry_file::{self, Damage, Entry};
 use crate::error::ImageError;
 use crate::instance::Instance;
 use crate::program::Program;
@@ -8,10 +8,11 @@ use blake3::Hash;
 use gate_compiler::{
     CompileError, CompiledModule, ImportResolver, Options, ResumeEntry, ResumePoint, ResumeText, Trampoline,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -218,18 +219,17 @@ impl Cache {
 
 /// Reads an entry. The error is what is wrong with it, or nothing if there is none.
 fn load(path: &Path, key: &Hash) -> Result<Result<Program, ImageError>, Option<Damage>> {
-    let contents = read(path).ok_or(None)?;
-    let entry = entry_file::decode(key, &contents)?;
-    match Program::with_encoded_maps(entry.text, entry.info, entry.maps.into()) {
+    let entry = read(path, key)?;
+    match Program::with_encoded_maps(&entry.text, entry.info, entry.maps.into()) {
         Err(ImageError::Image { .. }) => Err(Some(Damage::Contents)),
         result => Ok(result),
     }
 }
 
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let mut contents = Vec::new();
-    File::open(path).ok()?.read_to_end(&mut contents).ok()?;
-    Some(contents)
+fn read<T: DeserializeOwned>(path: &Path, key: &Hash) -> Result<Entry<T>, Option<Damage>> {
+    let mut file = File::open(path).map_err(|_| None)?;
+    let size = file.metadata().map_err(|_| None)?.len();
+    Ok(entry_file::decode(key, &mut file, size)?)
 }
 
 /// What is needed to use the text with which stopped programs go on.
@@ -249,15 +249,14 @@ fn encode_resume(key: &Hash, resume: &ResumeText) -> Option<Vec<u8>> {
 
 /// Reads an entry with text for going on. See [`load`].
 fn load_resume(path: &Path, key: &Hash) -> Result<ResumeText, Option<Damage>> {
-    let contents = read(path).ok_or(None)?;
-    let entry = entry_file::decode::<ResumeInfo>(key, &contents)?;
-    let maps = postcard::from_bytes(entry.maps).map_err(|_| Damage::Contents)?;
+    let entry = read::<ResumeInfo>(path, key)?;
+    let maps = postcard::from_bytes(&entry.maps).map_err(|_| Damage::Contents)?;
     let entries = entry.info.entries.into_iter().map(|(function, code_offset, word)| ResumeEntry {
         point: ResumePoint { function, code_offset },
         word,
     });
     let trampolines = entry.info.trampolines;
-    Ok(ResumeText { text: entry.text.to_vec(), entries: entries.collect(), trampolines, maps })
+    Ok(ResumeText { text: entry.text, entries: entries.collect(), trampolines, maps })
 }
 
 /// `program` is the key of what it goes behind.

@@ -16,6 +16,7 @@ use blake3::Hash;
 use gate_compiler::Maps;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read;
 
 const MAGIC: [u8; 8] = *b"gateimg1";
 
@@ -26,11 +27,11 @@ const HEADER_SIZE: usize = HASHED_SIZE + 32;
 
 /// Contents of a file which is all right.
 #[derive(Debug)]
-pub(crate) struct Entry<'a, T> {
-    pub(crate) text: &'a [u8],
+pub(crate) struct Entry<T> {
+    pub(crate) text: Vec<u8>,
     pub(crate) info: T,
     /// Not decoded yet.
-    pub(crate) maps: &'a [u8],
+    pub(crate) maps: Vec<u8>,
 }
 
 /// What is wrong with a file.
@@ -74,37 +75,51 @@ pub(crate) fn encode(key: &Hash, text: &[u8], info: &impl Serialize, maps: &Maps
     Some(file)
 }
 
-/// Takes a file apart, if all of it is what was written for the key.
-pub(crate) fn decode<'a, T: DeserializeOwned>(key: &Hash, file: &'a [u8]) -> Result<Entry<'a, T>, Damage> {
-    let (hashed, rest) = file.split_at_checked(HASHED_SIZE).ok_or(Damage::Size)?;
-    let (hash, mut body) = rest.split_first_chunk::<32>().ok_or(Damage::Size)?;
+/// Takes a file of the given size apart, if all of it is what was written for the key.
+pub(crate) fn decode<T: DeserializeOwned>(
+    key: &Hash,
+    file: &mut impl Read,
+    size: u64,
+) -> Result<Entry<T>, Damage> {
+    let header: [u8; HEADER_SIZE] = read(file, HEADER_SIZE)?.try_into().map_err(|_| Damage::Size)?;
+    let (hashed, hash) = header.split_at(HASHED_SIZE);
     let (magic, fields) = hashed.split_first_chunk::<8>().ok_or(Damage::Size)?;
     if *magic != MAGIC {
         return Err(Damage::Format);
     }
-    if blake3::hash(hashed) != Hash::from_bytes(*hash) {
+    if *blake3::hash(hashed).as_bytes() != *hash {
         return Err(Damage::Hash);
     }
     let (entry_key, mut fields) = fields.split_first_chunk::<32>().ok_or(Damage::Size)?;
     if Hash::from_bytes(*entry_key) != *key {
         return Err(Damage::Key);
     }
+    let mut left = size.saturating_sub(HEADER_SIZE as u64);
     let mut section = || {
         let (size, rest) = fields.split_first_chunk::<8>().ok_or(Damage::Size)?;
         let (hash, rest) = rest.split_first_chunk::<32>().ok_or(Damage::Size)?;
         fields = rest;
-        let size = usize::try_from(u64::from_le_bytes(*size)).map_err(|_| Damage::Size)?;
-        let (section, rest) = body.split_at_checked(size).ok_or(Damage::Size)?;
-        body = rest;
-        match blake3::hash(section) == Hash::from_bytes(*hash) {
+        let size = u64::from_le_bytes(*size);
+        left = left.checked_sub(size).ok_or(Damage::Size)?;
+        let section = read(file, size as usize)?;
+        match blake3::hash(&section) == Hash::from_bytes(*hash) {
             true => Ok(section),
             false => Err(Damage::Hash),
         }
     };
     let (text, info, maps) = (section()?, section()?, section()?);
-    if !body.is_empty() {
+    if left > 0 {
         return Err(Damage::Size);
     }
-    let info = postcard::from_bytes(info).map_err(|_| Damage::Contents)?;
+    let info = postcard::from_bytes(&info).map_err(|_| Damage::Contents)?;
     Ok(Entry { text, info, maps })
+}
+
+/// Reads so many bytes, which the file is known to have.
+fn read(file: &mut impl Read, size: usize) -> Result<Vec<u8>, Damage> {
+    let mut bytes = Vec::with_capacity(size);
+    match file.take(size as u64).read_to_end(&mut bytes) {
+        Ok(n) if n == size => Ok(bytes),
+        _ => Err(Damage::Size),
+    }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(crate) struct Detour {
     pub(crate) program: Program,
     /// What the program was compiled from, and how.
-    pub(crate) wasm: Arc<[u8]>,
+    pub(crate) wasm: Arc<Vec<u8>>,
     pub(crate) options: Options,
 }
 

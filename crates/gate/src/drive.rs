@@ -39,7 +39,7 @@ pub(crate) struct Limits {
 /// `wasm` is the module, which is part of a snapshot.
 pub(crate) async fn drive(
     session: Session,
-    wasm: Arc<[u8]>,
+    wasm: Arc<Vec<u8>>,
     limits: Limits,
     executor: Executor,
     mut signals: Signals,

@@ -183,7 +183,7 @@ impl Fork {
 /// One of the copies, and what it needs.
 struct Copy {
     session: Session,
-    wasm: Arc<[u8]>,
+    wasm: Arc<Vec<u8>>,
     executor: Arc<Executor>,
     stopper: Stopper,
     cancel: Cancel,

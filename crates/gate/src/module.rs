@@ -68,7 +68,12 @@ impl Source {
         let limit = limit as u64 + 1;
         match self {
             Self::Stdin => io::stdin().lock().take(limit).read_to_end(&mut bytes)?,
-            Self::File(path) => File::open(path)?.take(limit).read_to_end(&mut bytes)?,
+            Self::File(path) => {
+                let file = File::open(path)?;
+                // One more, so that the end is seen without more room.
+                bytes.reserve_exact((file.metadata()?.len() + 1).min(limit) as usize);
+                file.take(limit).read_to_end(&mut bytes)?
+            }
         };
         Ok(bytes)
     }

@@ -26,7 +26,7 @@ const BUFFER: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Saved {
     /// The module of which the instance is one.
-    pub(crate) wasm: Arc<[u8]>,
+    pub(crate) wasm: Arc<Vec<u8>>,
     pub(crate) instance: Instance,
     pub(crate) services: Vec<SavedService>,
     /// The program was stopped at a breakpoint at which it is not to stop any more.
@@ -57,7 +57,7 @@ pub(crate) fn look_options() -> Options {
 /// Returns [`Status::Suspended`] if the snapshot is complete.
 pub(crate) async fn take(
     mut session: Session,
-    wasm: Arc<[u8]>,
+    wasm: Arc<Vec<u8>>,
     executor: &Executor,
     path: &Path,
     cancel: &Cancel,
@@ -111,14 +111,15 @@ pub(crate) async fn restore(
 }
 
 fn build(
-    restored: Restored,
+    mut restored: Restored,
     mut options: Options,
     cache: &CachePlace,
     purpose: Purpose,
 ) -> Result<Saved, Problem> {
-    let wasm: Arc<[u8]> = restored.module().into();
+    let breakpoint = restored.breakpoint();
+    let wasm = Arc::new(restored.take_module());
     let mut detour = None;
-    if let Some(breakpoint) = restored.breakpoint()
+    if let Some(breakpoint) = breakpoint
         && !options.breakpoints.contains(&breakpoint)
     {
         if let Purpose::Run(_) = purpose {

@@ -75,6 +75,11 @@ impl Restored {
         &self.module
     }
 
+    /// Takes the module out, which is not needed to make the instance.
+    pub fn take_module(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.module)
+    }
+
     /// How large the instance was allowed to be.
     pub fn options(&self) -> InstanceOptions {
         self.status.options
