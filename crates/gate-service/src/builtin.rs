@@ -9,6 +9,7 @@
 //! | `localhost` | HTTP requests to origins that the host names |
 //! | `logger` | a log for the host's operator |
 //! | `origin` | streams to whoever is attached to them |
+//! | `peer` | streams to other programs of the same group |
 //! | `random` | random bytes |
 //! | `scope` | the possibility to do without services from now on |
 
@@ -20,6 +21,8 @@ mod kv;
 mod localhost;
 mod logger;
 mod origin;
+mod peer;
+mod pump;
 mod random;
 mod scope;
 
@@ -30,6 +33,7 @@ pub use kv::{Kv, KvLimits, KvNamespace, OpenStoreError};
 pub use localhost::{HttpLimits, HttpOriginError, Localhost};
 pub use logger::{Level, Logger};
 pub use origin::{Connection, Connector, Origin, Reattach};
+pub use peer::{Peer, PeerHub};
 pub use random::Random;
 pub use scope::Scoping;
 

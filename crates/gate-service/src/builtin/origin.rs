@@ -1,7 +1,6 @@
 //! `origin`: streams to whoever is attached to an instance.
 
-mod pump;
-
+use super::pump;
 use crate::{Registry, Restored, Service, ServiceError, ServiceInstance, StreamEnd, Streams};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gate_runtime::Packet;
@@ -160,7 +159,7 @@ impl OriginInstance {
     }
 
     fn attach(&mut self, end: StreamEnd, connection: Connection) {
-        self.pumps.push(Box::pin(pump::run(end, connection)));
+        self.pumps.push(Box::pin(carry(end, connection)));
     }
 
     /// Carries bytes as long as there are any to carry.
@@ -208,6 +207,17 @@ impl OriginInstance {
             waker.wake();
         }
     }
+}
+
+/// Carries bytes until both directions are at their end.
+async fn carry(end: StreamEnd, connection: Connection) {
+    let Connection { mut reader, writer } = connection;
+    let towards_program = async {
+        // An error is an end: the protocol has no other.
+        pump::towards_program(&end, &mut reader).await;
+        end.end_output();
+    };
+    tokio::join!(towards_program, pump::from_program(&end, writer));
 }
 
 impl ServiceInstance for OriginInstance {

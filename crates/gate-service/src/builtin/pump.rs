@@ -3,7 +3,6 @@
 //! Each byte moves from one to the other within one poll: whenever this stands still, it is either still at the one, or at the
 //! other already.
 
-use super::Connection;
 use crate::StreamEnd;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,27 +12,23 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 /// Most that is carried at a time, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// Runs until both directions are at their end.
-pub(super) async fn run(end: StreamEnd, connection: Connection) {
-    tokio::join!(towards_program(&end, connection.reader), from_program(&end, connection.writer));
-}
-
-async fn towards_program(end: &StreamEnd, mut reader: impl AsyncRead + Unpin) {
+/// Runs until there is nothing more to read, or nothing more is wanted. Whether what was read has come to its end, and not to an
+/// error.
+pub(super) async fn towards_program(end: &StreamEnd, reader: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut buf = Vec::new();
     let carry = poll_fn(|cx| {
         loop {
             if !ready!(end.poll_room(cx, CHUNK)) {
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
             buf.resize(CHUNK, 0);
             let mut read = ReadBuf::new(&mut buf);
-            match Pin::new(&mut reader).poll_read(cx, &mut read) {
+            match Pin::new(&mut *reader).poll_read(cx, &mut read) {
                 Poll::Ready(Ok(())) if !read.filled().is_empty() => {
                     // There is room for all of it.
                     end.write_now(read.filled());
                 }
-                // An error is an end: the protocol has no other.
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(result) => return Poll::Ready(result.is_ok()),
                 Poll::Pending => {
                     // Many connections have nothing to say for a long time.
                     buf = Vec::new();
@@ -42,11 +37,11 @@ async fn towards_program(end: &StreamEnd, mut reader: impl AsyncRead + Unpin) {
             }
         }
     });
-    carry.await;
-    end.end_output();
+    carry.await
 }
 
-async fn from_program(end: &StreamEnd, mut writer: impl AsyncWrite + Unpin) {
+/// Runs until the program has sent its last byte, or nobody takes them any more.
+pub(super) async fn from_program(end: &StreamEnd, mut writer: impl AsyncWrite + Unpin) {
     let carry = poll_fn(|cx| {
         loop {
             let chunk = match end.poll_chunk(cx) {
