@@ -8,7 +8,7 @@ use crate::exit::{Problem, Status};
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
-use crate::packets::Place;
+use crate::packets::{Offered, Place};
 use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
@@ -174,7 +174,10 @@ impl Fork {
                 services: saved.services.clone(),
                 detour: saved.detour.clone(),
             };
-            sessions.push((resume::session(subject, copy, streams, Place::None, self.policy)?, output));
+            sessions.push((
+                resume::session(subject, copy, streams, (Place::None, &Offered::default()), self.policy)?,
+                output,
+            ));
         }
         Ok(sessions)
     }

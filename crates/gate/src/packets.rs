@@ -1,14 +1,18 @@
 //! Programs that exchange packets with services: which ones do, and what is attached to their `origin`.
 
+use crate::exit::Problem;
 use crate::output::report;
-use anyhow::Context;
-use gate_service::builtin::{Connection, Connector, Origin, Reattach};
+use anyhow::{Context, anyhow};
+use gate_service::builtin::{
+    Connection, Connector, HttpLimits, Kv, KvLimits, KvNamespace, Localhost, Origin, Reattach,
+};
 use gate_service::{RegisterError, Registry};
 use gate_wasi::HostStream;
 use gate_wire::gate;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use wasmparser::{Parser, Payload};
@@ -28,6 +32,59 @@ pub(crate) enum Place {
     Listen(SocketAddr),
 }
 
+/// A service that is not always there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Keys and values in this file.
+    Kv(PathBuf),
+    /// HTTP requests to an origin.
+    Localhost { name: String, url: String },
+}
+
+/// Such services, ready for use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Offered {
+    kv: Option<Kv>,
+    localhost: Option<Localhost>,
+}
+
+impl Offered {
+    pub(crate) async fn open(offers: &[Offer]) -> Result<Self, Problem> {
+        let mut offered = Self::default();
+        let mut origins = Vec::new();
+        for offer in offers {
+            match offer {
+                Offer::Kv(file) => {
+                    if offered.kv.is_some() {
+                        return Err(Problem::cannot_run(anyhow!("the service kv is given twice")));
+                    }
+                    // Whoever is given the file sees the same keys.
+                    let namespace = KvNamespace::Shared(String::new());
+                    let kv = Kv::open(file, namespace, KvLimits::default()).await;
+                    let about = || format!("service kv in {}", file.display());
+                    offered.kv = Some(kv.with_context(about).map_err(Problem::gate_failed)?);
+                }
+                Offer::Localhost { name, url } => origins.push((name.as_str(), url.as_str())),
+            }
+        }
+        if !origins.is_empty() {
+            let localhost = Localhost::new(origins, HttpLimits::default()).context("service localhost");
+            offered.localhost = Some(localhost.map_err(Problem::cannot_run)?);
+        }
+        Ok(offered)
+    }
+
+    fn register(&self, registry: &mut Registry) -> Result<(), RegisterError> {
+        if let Some(kv) = &self.kv {
+            registry.register(kv.clone())?;
+        }
+        if let Some(localhost) = &self.localhost {
+            registry.register(localhost.clone())?;
+        }
+        Ok(())
+    }
+}
+
 /// Whether a module imports functions for packets.
 pub(crate) fn are_used(wasm: &[u8]) -> bool {
     // What is wrong with the module, the compiler has said.
@@ -45,10 +102,11 @@ pub(crate) fn are_used(wasm: &[u8]) -> bool {
 }
 
 /// The services of a program.
-pub(crate) fn registry(place: Place) -> anyhow::Result<Registry> {
+pub(crate) fn registry(place: Place, offered: &Offered) -> anyhow::Result<Registry> {
     let mut registry =
         Registry::new(gate_service::Context { instance: Some(new_id()?), ..Default::default() });
     registry.register_common()?;
+    offered.register(&mut registry)?;
     attach(&mut registry, place)?;
     Ok(registry)
 }

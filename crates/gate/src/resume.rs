@@ -6,7 +6,7 @@ use crate::exit::{Problem, Status};
 use crate::host::Host;
 use crate::load::CachePlace;
 use crate::module::Source;
-use crate::packets::{self, Place};
+use crate::packets::{self, Offer, Offered, Place};
 use crate::plan::Plan;
 use crate::runtime;
 use crate::session::Session;
@@ -28,6 +28,7 @@ pub(crate) struct Resume {
     sizes: Sizes,
     policy: ProcessPolicy,
     origin: Option<Place>,
+    services: Vec<Offer>,
     options: Options,
     cache: CachePlace,
 }
@@ -37,6 +38,7 @@ impl From<ResumeArgs> for Resume {
         Self {
             source: Source::new(args.file),
             origin: args.origin,
+            services: args.services.services,
             options: args.compilation.options(&args.suspend.breakpoints),
             dirs: args.dirs.dirs,
             missing_files_fail: args.missing_files_fail,
@@ -76,7 +78,8 @@ impl Resume {
         if self.missing_files_fail {
             builder = builder.tolerate_missing_files();
         }
-        let session = session(self.source.to_string(), saved, builder, origin, self.policy)
+        let offered = Offered::open(&self.services).await?;
+        let session = session(self.source.to_string(), saved, builder, (origin, &offered), self.policy)
             .map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, wasm, self.limits, executor, signals).await
     }
@@ -104,13 +107,13 @@ pub(crate) fn session(
     subject: String,
     saved: Saved,
     streams: Builder,
-    origin: Place,
+    (origin, offered): (Place, &Offered),
     policy: ProcessPolicy,
 ) -> Result<Session, Problem> {
     let Saved { instance, mut services, detour, .. } = saved;
     let invalid = |err: RestoreError| Problem::cannot_run(err).about("invalid snapshot");
     let plan = Plan::restore(&mut services).map_err(invalid)?;
-    let registry = packets::registry(origin).map_err(Problem::gate_failed)?;
+    let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
     // A program that had no descriptor for packets does not get one.
     let wasi = streams.packets().build().map_err(Problem::gate_failed)?;
     let mut host = Host::new(wasi, registry).map_err(Problem::gate_failed)?;

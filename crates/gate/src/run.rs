@@ -6,7 +6,7 @@ use crate::exit::{Problem, Status};
 use crate::host::Host;
 use crate::load::{self, CachePlace, Loaded};
 use crate::module::Source;
-use crate::packets::{self, Place};
+use crate::packets::{self, Offer, Offered, Place};
 use crate::plan::{Call, Plan};
 use crate::runtime;
 use crate::session::{Session, instance_problem};
@@ -39,6 +39,7 @@ pub(crate) struct Run {
     instance: InstanceOptions,
     policy: ProcessPolicy,
     origin: Option<Place>,
+    services: Vec<Offer>,
     options: Options,
     cache: CachePlace,
 }
@@ -57,6 +58,7 @@ impl From<RunArgs> for Run {
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
             origin: args.origin,
+            services: args.services.services,
             options: args.compilation.options(&args.suspend.breakpoints),
             limits: Limits {
                 timeout: args.timeout,
@@ -90,7 +92,8 @@ impl Run {
             both = self.prepare() => both?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
-        let session = self.session(&loaded).map_err(|problem| problem.about(&self.source))?;
+        let offered = Offered::open(&self.services).await?;
+        let session = self.session(&loaded, &offered).map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, loaded.wasm.into(), self.limits, executor, signals).await
     }
 
@@ -106,10 +109,10 @@ impl Run {
         Ok((loaded, executor.context("set up the sandbox").map_err(Problem::gate_failed)?))
     }
 
-    fn session(&self, loaded: &Loaded) -> Result<Session, Problem> {
+    fn session(&self, loaded: &Loaded, offered: &Offered) -> Result<Session, Problem> {
         let packets = packets::are_used(&loaded.wasm);
         let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
-        let registry = packets::registry(origin).map_err(Problem::gate_failed)?;
+        let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
         Ok(Session {
             subject: self.source.to_string(),
             plan: self.plan(loaded.program.info()).map_err(Problem::cannot_run)?,

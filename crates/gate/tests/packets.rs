@@ -184,3 +184,26 @@ fn a_violation_through_the_descriptor_is_told() {
     let what = "wrong.wat: trap: guest ABI violated: packet code 7, but 0 services discovered";
     assert!(ended.stderr.lines().next().unwrap_or_default().ends_with(what), "{ended:?}");
 }
+
+#[test]
+fn keys_and_values_are_kept_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = format!("kv={}", dir.path().join("counters.db").display());
+    let count = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/count.wat");
+    for expected in 1..=3 {
+        let mut command = gate(&["run", "--service", &service, count]);
+        finish(&mut command, b"").quietly(expected);
+    }
+    // A program cannot do without what it was not given.
+    let ended = finish(&mut gate(&["run", count]), b"");
+    assert!(ended.code == Some(134) && ended.stderr.contains("service \"kv\""), "{ended:?}");
+    for (service, what) in [
+        ("kv=/nowhere/x.db", "service kv in /nowhere/x.db"),
+        ("localhost=a=ftp://localhost", "service localhost"),
+        ("kv", "kv=FILE"),
+        ("localhost=http://localhost", "NAME="),
+    ] {
+        let ended = finish(&mut gate(&["run", "--service", service, count]), b"");
+        assert!(ended.code != Some(0) && ended.stderr.contains(what), "{ended:?}");
+    }
+}

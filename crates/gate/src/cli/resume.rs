@@ -1,6 +1,6 @@
 //! `gate resume`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, DirArgs, ServiceArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
@@ -64,6 +64,9 @@ pub(crate) struct ResumeArgs {
     /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error
     #[arg(long, value_name = "PLACE", value_parser = parse_place)]
     pub(crate) origin: Option<Place>,
+
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 
     #[command(flatten)]
     pub(crate) suspend: SuspendArgs,

@@ -1,6 +1,6 @@
 //! `gate run`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, DirArgs, ServiceArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
@@ -31,6 +31,9 @@ Examples:
 
   Let others connect to a program that exchanges packets with services:
     gate run --origin listen=127.0.0.1:7000 examples/echo.wat
+
+  Let it keep keys and values in a file:
+    gate run --service kv=counters.db examples/count.wat
 
   Read the module from standard input:
     curl -s https://example.org/tool.wasm | gate run - --help";
@@ -80,6 +83,9 @@ pub(crate) struct RunArgs {
     /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error
     #[arg(long, value_name = "PLACE", value_parser = parse_place)]
     pub(crate) origin: Option<Place>,
+
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 
     #[command(flatten)]
     pub(crate) suspend: SuspendArgs,

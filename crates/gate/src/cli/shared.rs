@@ -1,6 +1,6 @@
 //! Options that several subcommands have.
 
-use crate::packets::Place;
+use crate::packets::{Offer, Place};
 use crate::quantity::{parse_duration, parse_offset};
 use clap::{Args, ValueEnum, ValueHint};
 use gate_compiler::{OptLevel, Target};
@@ -66,6 +66,27 @@ pub(crate) struct CacheArgs {
     /// Compile every time, and keep nothing
     #[arg(long, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
+}
+
+/// Services besides those which are always there.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    /// Offer a service to programs that exchange packets: kv=FILE keeps keys and values in a database,
+    /// localhost=NAME=http://ADDRESS:PORT makes HTTP requests to an origin, which the program knows by that name. Can be given
+    /// several times
+    #[arg(long = "service", value_name = "NAME=CONFIG", value_parser = parse_service)]
+    pub(crate) services: Vec<Offer>,
+}
+
+fn parse_service(text: &str) -> Result<Offer, String> {
+    match text.split_once('=') {
+        Some(("kv", file)) if !file.is_empty() => Ok(Offer::Kv(file.into())),
+        Some(("localhost", origin)) => match origin.split_once('=') {
+            Some((name, url)) => Ok(Offer::Localhost { name: name.into(), url: url.into() }),
+            None => Err("an origin is given as localhost=NAME=http://ADDRESS:PORT".into()),
+        },
+        _ => Err("it is none of: kv=FILE, localhost=NAME=http://ADDRESS:PORT".into()),
+    }
 }
 
 /// What is attached to a program's `origin`.
