@@ -22,22 +22,27 @@ mod fd;
 mod file_ops;
 mod files;
 mod host;
+mod host_fs;
 mod memory;
+mod memory_fs;
+mod node;
 mod path;
 mod poll;
 mod process;
 mod resolve;
 mod saved_file;
+mod saved_tree;
 mod state;
 mod stdio;
 mod stream;
+mod walk;
 
 pub use ctx::{BuildError, Builder, WasiCtx};
 pub use errno::Errno;
 pub use files::Access;
 pub use memory::{AccessError, LinearMemory};
 pub use process::Signal;
-pub use state::StateError;
+pub use state::{SavedState, StateError};
 pub use stdio::HostStream;
 
 use std::io;

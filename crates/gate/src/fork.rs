@@ -2,7 +2,7 @@
 
 mod output;
 
-use crate::cli::ForkArgs;
+use crate::cli::{Dir, DirArgs, ForkArgs};
 use crate::drive::sleep_until;
 use crate::exit::{Problem, Status};
 use crate::load::CachePlace;
@@ -36,6 +36,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Fork {
     source: Source,
     count: u32,
+    dirs: Vec<Dir>,
+    missing_files_fail: bool,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -51,6 +53,8 @@ impl From<ForkArgs> for Fork {
         Self {
             source: Source::new(args.file),
             count: args.count,
+            dirs: args.dirs.dirs,
+            missing_files_fail: args.missing_files_fail,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -154,6 +158,10 @@ impl Fork {
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
             let streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
+            let mut streams = DirArgs::preopen(&self.dirs, streams);
+            if self.missing_files_fail {
+                streams = streams.tolerate_missing_files();
+            }
             let (streams, output) = match &self.output_dir {
                 Some(dir) => output::to_files(streams, dir, number)
                     .with_context(|| format!("write to {}", dir.display()))
