@@ -4,7 +4,8 @@
 
 use crate::errno::Errno;
 use crate::memory::{u32_at, u64_at};
-use rustix::fs::{FileType as HostFileType, Stat};
+use crate::node::Stat;
+use rustix::fs::FileType as HostFileType;
 
 /// Type of what a descriptor stands for. WASI has none for pipes: they are unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,35 +144,22 @@ pub(crate) fn fdstat(ty: FileType, flags: u16, base: Rights, inheriting: Rights)
     record
 }
 
-/// Encodes a `filestat` which tells no more than type and size.
-pub(crate) fn filestat(ty: FileType, size: u64) -> [u8; 64] {
-    let mut record = [0; 64];
-    record[16] = ty as u8;
-    record[24..32].copy_from_slice(&1u64.to_le_bytes()); // Number of links.
-    record[32..40].copy_from_slice(&size.to_le_bytes());
-    record
-}
-
-/// Encodes the `filestat` of a file of the host.
-#[allow(clippy::useless_conversion, reason = "the number of links has 32 bits on other processors")]
-pub(crate) fn host_filestat(stat: &Stat) -> [u8; 64] {
-    let time = |secs: i64, nanos: u64| {
-        u64::try_from(secs).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanos)
-    };
+/// Encodes a `filestat`.
+pub(crate) fn filestat(stat: &Stat) -> [u8; 64] {
     let mut record = [0; 64];
     let fields = [
-        (0, stat.st_dev),
-        (8, stat.st_ino),
-        (24, u64::from(stat.st_nlink)),
-        (32, u64::try_from(stat.st_size).unwrap_or(0)),
-        (40, time(stat.st_atime, stat.st_atime_nsec)),
-        (48, time(stat.st_mtime, stat.st_mtime_nsec)),
-        (56, time(stat.st_ctime, stat.st_ctime_nsec)),
+        (0, stat.dev),
+        (8, stat.ino),
+        (24, stat.links),
+        (32, stat.size),
+        (40, stat.accessed),
+        (48, stat.modified),
+        (56, stat.changed),
     ];
     for (offset, value) in fields {
         record[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     }
-    record[16] = FileType::of_host(HostFileType::from_raw_mode(stat.st_mode)) as u8;
+    record[16] = stat.ty as u8;
     record
 }
 

@@ -47,6 +47,11 @@ impl Clocks {
         Self { resolution, monotonic_origin: now(HostTimer::Monotonic).wrapping_neg() }
     }
 
+    /// What the program learns about times is a multiple of this, in nanoseconds.
+    pub(crate) fn resolution(&self) -> u64 {
+        self.resolution
+    }
+
     /// Sets what the program's monotonic clock shows now.
     pub(crate) fn set_monotonic_time(&mut self, time: u64) {
         self.monotonic_origin = time.wrapping_sub(now(HostTimer::Monotonic));

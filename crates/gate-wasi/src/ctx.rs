@@ -3,7 +3,9 @@
 use crate::clock::{Clocks, Timers};
 use crate::descriptors::{Descriptor, Descriptors};
 use crate::errno::Errno;
-use crate::files::{Access, Directory, Opened, Preopen};
+use crate::files::{Access, Directory, FileOrDirectory, Preopen, Tree};
+use crate::host_fs::HostRoot;
+use crate::memory_fs::{MAX_TOTAL, MemoryFs};
 use crate::packets::Packets;
 use crate::poll::Wait;
 use crate::process::{Signal, Strings};
@@ -94,11 +96,17 @@ pub struct Builder {
     args: Vec<Vec<u8>>,
     environ: Vec<(Vec<u8>, Vec<u8>)>,
     streams: [Stream; 3],
-    preopens: Vec<(PathBuf, String, Access)>,
+    preopens: Vec<(String, Given)>,
     packets: bool,
     tolerates_missing: bool,
     resolution: Duration,
     random: Random,
+}
+
+/// A directory that the program is to be given.
+enum Given {
+    Host(PathBuf, Access),
+    Memory(u64),
 }
 
 enum Stream {
@@ -131,6 +139,12 @@ pub enum BuildError {
     /// It contains NUL, or is longer than a path may be.
     #[error("{0:?} cannot be a directory's name")]
     DirectoryName(String),
+    /// Programs that go on know their directories by their names.
+    #[error("two directories have the name {0:?}")]
+    DuplicateName(String),
+    /// File systems in memory would be larger together than they may be: the number of bytes.
+    #[error("file systems in memory are larger than {MAX_TOTAL} bytes")]
+    TooMuchMemory,
     /// More than a program may have descriptors.
     #[error("there are too many directories")]
     TooManyDirectories,
@@ -212,7 +226,14 @@ impl Builder {
     ///
     /// A program that goes on gets the directories that it had by their names.
     pub fn preopen(mut self, dir: impl Into<PathBuf>, guest_name: impl Into<String>, access: Access) -> Self {
-        self.preopens.push((dir.into(), guest_name.into(), access));
+        self.preopens.push((guest_name.into(), Given::Host(dir.into(), access)));
+        self
+    }
+
+    /// Gives the program an empty directory in memory, in which there is room for `size` bytes. It goes along with the program,
+    /// and is copied with it.
+    pub fn memory_directory(mut self, guest_name: impl Into<String>, size: u64) -> Self {
+        self.preopens.push((guest_name.into(), Given::Memory(size)));
         self
     }
 
@@ -269,18 +290,15 @@ impl Builder {
             // A new table has room for three.
             let _ = descriptors.insert(Descriptor::new(number as u32, object));
         }
-        for (path, name, access) in self.preopens {
-            let failed = |source| BuildError::Directory { path: path.clone(), source };
-            if name.contains('\0') || name.len() >= MAX_PATH as usize {
-                return Err(BuildError::DirectoryName(name));
-            }
-            let preopen = Preopen::open(&path, name, access).map_err(failed)?;
+        let clocks = Clocks::new(self.resolution);
+        for preopen in preopens(self.preopens, clocks.resolution())? {
+            let path = PathBuf::from(&preopen.name);
             let directory = Directory::root(Arc::new(preopen)).map_err(|errno| match errno {
                 Errno::NoSys => BuildError::NoOpenat2,
-                errno => failed(io::Error::other(errno.name())),
+                errno => BuildError::Directory { path, source: io::Error::other(errno.name()) },
             })?;
             descriptors
-                .insert(Descriptor::of_file(Opened::Directory(directory)))
+                .insert(Descriptor::of_file(FileOrDirectory::Directory(directory)))
                 .map_err(|_| BuildError::TooManyDirectories)?;
         }
         if let Some(fd) = packets {
@@ -290,7 +308,7 @@ impl Builder {
             args: Strings::new(&self.args).ok_or(BuildError::TooLarge)?,
             environ: Strings::new(&environ).ok_or(BuildError::TooLarge)?,
             descriptors,
-            clocks: Clocks::new(self.resolution),
+            clocks,
             timers: Timers::default(),
             random: self.random,
             scratch: Vec::new(),
@@ -312,6 +330,36 @@ impl fmt::Debug for Builder {
         // Arguments and environment may be secrets.
         f.debug_struct("Builder").field("resolution", &self.resolution).finish_non_exhaustive()
     }
+}
+
+/// Opens directories that are given, of which those in memory have times that are multiples of `resolution`.
+fn preopens(given: Vec<(String, Given)>, resolution: u64) -> Result<Vec<Preopen>, BuildError> {
+    let mut preopens: Vec<Preopen> = Vec::with_capacity(given.len());
+    let (mut number, mut total) = (0, 0u64);
+    for (name, given) in given {
+        if name.contains('\0') || name.len() >= MAX_PATH as usize {
+            return Err(BuildError::DirectoryName(name));
+        }
+        if preopens.iter().any(|other| other.name == name) {
+            return Err(BuildError::DuplicateName(name));
+        }
+        let (tree, access) = match given {
+            Given::Host(path, access) => {
+                let root = HostRoot::open(&path).map_err(|source| BuildError::Directory { path, source })?;
+                (Tree::Host(root), access)
+            }
+            Given::Memory(size) => {
+                total = total.saturating_add(size);
+                if total > MAX_TOTAL {
+                    return Err(BuildError::TooMuchMemory);
+                }
+                number += 1;
+                (Tree::Memory(MemoryFs::new(size, number, resolution)), Access::ReadWrite)
+            }
+        };
+        preopens.push(Preopen { name, access, tree });
+    }
+    Ok(preopens)
 }
 
 fn open(number: usize, stream: Stream) -> Result<Object, BuildError> {

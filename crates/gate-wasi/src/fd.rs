@@ -2,7 +2,7 @@
 
 use crate::abi::{self, Rights, fdflags};
 use crate::errno::Errno;
-use crate::files::{Directory, File};
+use crate::files::stream_stat;
 use crate::memory::{CHUNK_SIZE, Guest};
 use crate::stream::Object;
 use crate::{Failure, WasiCtx};
@@ -114,12 +114,7 @@ impl WasiCtx {
     pub(crate) async fn fd_sync(&mut self, fd: u32, right: Rights) -> Result<(), Failure> {
         self.descriptors.get(fd)?.require(right)?;
         self.flush().await;
-        Ok(self
-            .descriptors
-            .get(fd)?
-            .object
-            .sync(right == Rights::FD_DATASYNC)
-            .map_err(|err| Errno::from(&err))?)
+        Ok(self.descriptors.get(fd)?.object.sync(right == Rights::FD_DATASYNC)?)
     }
 
     /// `fd_close`.
@@ -178,11 +173,12 @@ impl WasiCtx {
         let descriptor = self.descriptors.get(fd)?;
         descriptor.require(Rights::FD_FILESTAT_GET)?;
         let object = &descriptor.object;
-        if let Object::File(File { fd, .. }) | Object::Directory(Directory { fd, .. }) = object {
-            let stat = rustix::fs::fstat(fd).map_err(Errno::from)?;
-            return guest.write(result, &abi::host_filestat(&stat));
-        }
-        guest.write(result, &abi::filestat(object.file_type(), object.size()))
+        let stat = match object {
+            Object::File(file) => file.node.stat()?,
+            Object::Directory(directory) => directory.node.stat()?,
+            _ => stream_stat(object.file_type(), object.size()),
+        };
+        guest.write(result, &abi::filestat(&stat))
     }
 
     /// `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`: no descriptor is a socket.

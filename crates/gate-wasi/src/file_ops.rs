@@ -5,10 +5,10 @@ use crate::errno::Errno;
 use crate::fd::MAX_WRITE;
 use crate::files::File;
 use crate::memory::{CHUNK_SIZE, Guest};
-use crate::path::timestamps;
+use crate::path::set_times;
 use crate::stream::Object;
 use crate::{Failure, WasiCtx};
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::Advice;
 
 impl WasiCtx {
     /// `fd_pread`.
@@ -147,14 +147,13 @@ impl WasiCtx {
             5 => Advice::NoReuse,
             _ => return Err(Errno::Inval.into()),
         };
-        let len = std::num::NonZero::new(len);
-        Ok(rustix::fs::fadvise(&file.fd, offset, len, advice).map_err(Errno::from)?)
+        Ok(file.node.advise(offset, len, advice)?)
     }
 
     /// `fd_allocate`.
     pub(crate) fn fd_allocate(&mut self, fd: u32, offset: u64, len: u64) -> Result<(), Failure> {
         let file = positioned(self.descriptors.get_mut(fd)?, Rights::FD_ALLOCATE)?;
-        Ok(rustix::fs::fallocate(&file.fd, FallocateFlags::empty(), offset, len).map_err(Errno::from)?)
+        Ok(file.allocate(offset, len)?)
     }
 
     /// `fd_filestat_set_size`: of streams as of a pipe.
@@ -163,7 +162,7 @@ impl WasiCtx {
         match &descriptor.object {
             Object::File(file) => {
                 descriptor.require(Rights::FD_FILESTAT_SET_SIZE)?;
-                Ok(rustix::fs::ftruncate(&file.fd, size).map_err(Errno::from)?)
+                Ok(file.set_size(size)?)
             }
             Object::Gone | Object::Directory(_) => Err(Errno::BadF.into()),
             Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::Inval.into()),
@@ -173,14 +172,15 @@ impl WasiCtx {
     /// `fd_filestat_set_times`: of streams as of a pipe.
     pub(crate) fn fd_filestat_set_times(&mut self, fd: u32, times: (u64, u64, u32)) -> Result<(), Failure> {
         let descriptor = self.descriptors.get_mut(fd)?;
-        let fd = match &descriptor.object {
-            Object::File(file) => &file.fd,
-            Object::Directory(directory) => &directory.fd,
-            Object::Gone => return Err(Errno::BadF.into()),
-            Object::Input(_) | Object::Output(_) | Object::Packets(_) => return Err(Errno::Inval.into()),
-        };
-        descriptor.require(Rights::FD_FILESTAT_SET_TIMES)?;
-        Ok(rustix::fs::futimens(fd, &timestamps(times)?).map_err(Errno::from)?)
+        let capable = descriptor.require(Rights::FD_FILESTAT_SET_TIMES);
+        match &descriptor.object {
+            Object::File(file) => Ok(capable.and_then(|()| file.node.set_times(set_times(times)?))?),
+            Object::Directory(directory) => {
+                Ok(capable.and_then(|()| directory.node.set_times(set_times(times)?))?)
+            }
+            Object::Gone => Err(Errno::BadF.into()),
+            Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::Inval.into()),
+        }
     }
 
     /// `fd_readdir`: as many entries as there is room for, the last of which may be cut off.
@@ -204,14 +204,18 @@ impl WasiCtx {
         guest.check(buf, len.into())?;
         guest.check(used, 4)?;
         let mut done = 0;
-        directory.list(cookie, |entry| -> Result<bool, Failure> {
+        let mut failed = None;
+        directory.node.list(cookie, &mut |entry| {
             let head = abi::dirent(entry.next, entry.ino, entry.name.len() as u32, entry.ty);
             let record = [&head, entry.name].concat();
             let n = record.len().min((len - done) as usize);
-            guest.write(buf + done, &record[..n])?;
+            failed = guest.write(buf + done, &record[..n]).err();
             done += n as u32;
-            Ok(n == record.len())
+            failed.is_none() && n == record.len()
         })?;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
         guest.write_u32(used, done)
     }
 }

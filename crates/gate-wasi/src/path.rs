@@ -3,12 +3,14 @@
 use crate::abi::{self, Rights, fdflags};
 use crate::descriptors::Descriptor;
 use crate::errno::Errno;
-use crate::files::{self, Access, Directory, How, Opened};
+use crate::files::{Access, Directory, FileOrDirectory};
 use crate::memory::Guest;
-use crate::resolve::{self, MAX_PATH};
+use crate::node::{How, SetTime, SetTimes};
+use crate::resolve::MAX_PATH;
 use crate::stream::Object;
 use crate::{Failure, WasiCtx};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::OFlags;
+use std::sync::Arc;
 
 /// Flags of path lookup.
 const SYMLINK_FOLLOW: u32 = 1;
@@ -71,7 +73,8 @@ impl WasiCtx {
             flags: host,
             fdflags: flags,
         };
-        let opened = Opened::open(&directory.preopen, &directory.fd, &path, how)?;
+        let opened = directory.node.open(&path, how)?;
+        let opened = FileOrDirectory::new(opened, Arc::clone(&directory.preopen), how);
         let mut descriptor = Descriptor::of_file(opened);
         descriptor.rights = descriptor.rights.intersection(base).intersection(inherited);
         descriptor.inheriting = descriptor.inheriting.intersection(inheriting).intersection(inherited);
@@ -87,8 +90,8 @@ impl WasiCtx {
         dir: u32,
         path: (u32, u32),
     ) -> Result<(), Failure> {
-        let (parent, name) = self.parent(guest, dir, path, Rights::PATH_CREATE_DIRECTORY)?;
-        Ok(rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o777)).map_err(Errno::from)?)
+        let directory = self.directory(dir, Rights::PATH_CREATE_DIRECTORY)?;
+        Ok(directory.node.create_directory(&read_path(guest, path)?)?)
     }
 
     /// `path_remove_directory`.
@@ -98,8 +101,8 @@ impl WasiCtx {
         dir: u32,
         path: (u32, u32),
     ) -> Result<(), Failure> {
-        let (parent, name) = self.parent(guest, dir, path, Rights::PATH_REMOVE_DIRECTORY)?;
-        Ok(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(Errno::from)?)
+        let directory = self.directory(dir, Rights::PATH_REMOVE_DIRECTORY)?;
+        Ok(directory.node.remove_directory(&read_path(guest, path)?)?)
     }
 
     /// `path_unlink_file`.
@@ -109,8 +112,8 @@ impl WasiCtx {
         dir: u32,
         path: (u32, u32),
     ) -> Result<(), Failure> {
-        let (parent, name) = self.parent(guest, dir, path, Rights::PATH_UNLINK_FILE)?;
-        Ok(rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(Errno::from)?)
+        let directory = self.directory(dir, Rights::PATH_UNLINK_FILE)?;
+        Ok(directory.node.unlink(&read_path(guest, path)?)?)
     }
 
     /// `path_rename`.
@@ -122,9 +125,10 @@ impl WasiCtx {
         to: u32,
         new: (u32, u32),
     ) -> Result<(), Failure> {
-        let (old_parent, old_name) = self.parent(guest, from, old, Rights::PATH_RENAME_SOURCE)?;
-        let (new_parent, new_name) = self.parent(guest, to, new, Rights::PATH_RENAME_TARGET)?;
-        Ok(rustix::fs::renameat(old_parent, old_name, new_parent, new_name).map_err(Errno::from)?)
+        let from = self.directory(from, Rights::PATH_RENAME_SOURCE)?;
+        let to = self.directory(to, Rights::PATH_RENAME_TARGET)?;
+        let (old, new) = (read_path(guest, old)?, read_path(guest, new)?);
+        Ok(from.node.rename(&old, &*to.node, &new)?)
     }
 
     /// `path_link`. Links are not followed for it.
@@ -137,17 +141,13 @@ impl WasiCtx {
         to: u32,
         new: (u32, u32),
     ) -> Result<(), Failure> {
-        let (old_parent, old_name) = self.parent(guest, from, old, Rights::PATH_LINK_SOURCE)?;
-        let (new_parent, new_name) = self.parent(guest, to, new, Rights::PATH_LINK_TARGET)?;
+        let from = self.directory(from, Rights::PATH_LINK_SOURCE)?;
+        let to = self.directory(to, Rights::PATH_LINK_TARGET)?;
+        let (old, new) = (read_path(guest, old)?, read_path(guest, new)?);
         if lookup & SYMLINK_FOLLOW != 0 {
             return Err(Errno::Inval.into());
         }
-        // With a slash behind it, the system would follow a symbolic link: and only directories may have it.
-        if old_name.ends_with(b"/") {
-            return Err(Errno::NotDir.into());
-        }
-        let flags = AtFlags::empty();
-        Ok(rustix::fs::linkat(old_parent, old_name, new_parent, new_name, flags).map_err(Errno::from)?)
+        Ok(from.node.link(&old, &*to.node, &new)?)
     }
 
     /// `path_symlink`. What begins at the root is refused: it would mean something else to the host.
@@ -158,12 +158,12 @@ impl WasiCtx {
         dir: u32,
         path: (u32, u32),
     ) -> Result<(), Failure> {
-        let (parent, name) = self.parent(guest, dir, path, Rights::PATH_SYMLINK)?;
-        let target = read_path(guest, target)?;
+        let directory = self.directory(dir, Rights::PATH_SYMLINK)?;
+        let (target, path) = (read_path(guest, target)?, read_path(guest, path)?);
         if target.starts_with(b"/") {
             return Err(Errno::Perm.into());
         }
-        Ok(rustix::fs::symlinkat(target, parent, name).map_err(Errno::from)?)
+        Ok(directory.node.symlink(&target, &path)?)
     }
 
     /// `path_readlink`: as much as there is room for.
@@ -176,7 +176,7 @@ impl WasiCtx {
         used: u32,
     ) -> Result<(), Failure> {
         let directory = self.directory(dir, Rights::PATH_READLINK)?;
-        let target = files::read_link(&directory.fd, &read_path(guest, path)?)?;
+        let target = directory.node.read_link(&read_path(guest, path)?)?;
         let n = target.len().min(buf.1 as usize);
         guest.write(buf.0, &target[..n])?;
         guest.write_u32(used, n as u32)
@@ -192,8 +192,8 @@ impl WasiCtx {
         result: u32,
     ) -> Result<(), Failure> {
         let directory = self.directory(dir, Rights::PATH_FILESTAT_GET)?;
-        let stat = files::stat(&directory.fd, &read_path(guest, path)?, lookup & SYMLINK_FOLLOW != 0)?;
-        guest.write(result, &abi::host_filestat(&stat))
+        let stat = directory.node.stat_at(&read_path(guest, path)?, lookup & SYMLINK_FOLLOW != 0)?;
+        guest.write(result, &abi::filestat(&stat))
     }
 
     /// `path_filestat_set_times`.
@@ -207,9 +207,8 @@ impl WasiCtx {
     ) -> Result<(), Failure> {
         let directory = self.directory(dir, Rights::PATH_FILESTAT_SET_TIMES)?;
         let path = read_path(guest, path)?;
-        let times = timestamps(times)?;
-        let found = resolve::locate(&directory.fd, &path, lookup & SYMLINK_FOLLOW != 0)?;
-        Ok(rustix::fs::utimensat(found, "", &times, AtFlags::EMPTY_PATH).map_err(Errno::from)?)
+        let times = set_times(times)?;
+        Ok(directory.node.set_times_at(&path, lookup & SYMLINK_FOLLOW != 0, times)?)
     }
 
     /// `fd_prestat_get`.
@@ -248,28 +247,17 @@ impl WasiCtx {
             _ => Err(Errno::NotDir),
         }
     }
-
-    fn parent(
-        &self,
-        guest: Guest<'_>,
-        dir: u32,
-        path: (u32, u32),
-        rights: Rights,
-    ) -> Result<(std::os::fd::OwnedFd, Vec<u8>), Failure> {
-        let directory = self.directory(dir, rights)?;
-        Ok(resolve::parent(&directory.fd, &read_path(guest, path)?)?)
-    }
 }
 
 impl Descriptor {
     /// A descriptor with all rights that the directory's access allows.
-    pub(crate) fn of_file(opened: Opened) -> Self {
+    pub(crate) fn of_file(opened: FileOrDirectory) -> Self {
         let (object, access) = match opened {
-            Opened::File(file) => {
+            FileOrDirectory::File(file) => {
                 let access = file.preopen.access;
                 (Object::File(file), access)
             }
-            Opened::Directory(directory) => {
+            FileOrDirectory::Directory(directory) => {
                 let access = directory.preopen.access;
                 (Object::Directory(directory), access)
             }
@@ -301,17 +289,15 @@ fn read_path(guest: Guest<'_>, (addr, len): (u32, u32)) -> Result<Vec<u8>, Failu
 }
 
 /// Times of access and modification, as the flags want them.
-pub(crate) fn timestamps((access, modification, flags): (u64, u64, u32)) -> Result<Timestamps, Errno> {
+pub(crate) fn set_times((access, modification, flags): (u64, u64, u32)) -> Result<SetTimes, Errno> {
     let time = |nanos: u64, set: u32, now: u32| match (flags & set != 0, flags & now != 0) {
         (true, true) => Err(Errno::Inval),
-        (true, false) => {
-            Ok(Timespec { tv_sec: (nanos / 1_000_000_000) as i64, tv_nsec: (nanos % 1_000_000_000) as i64 })
-        }
-        (false, true) => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }),
-        (false, false) => Ok(Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }),
+        (true, false) => Ok(SetTime::At(nanos)),
+        (false, true) => Ok(SetTime::Now),
+        (false, false) => Ok(SetTime::Keep),
     };
     if flags > 15 {
         return Err(Errno::Inval);
     }
-    Ok(Timestamps { last_access: time(access, 1, 2)?, last_modification: time(modification, 4, 8)? })
+    Ok(SetTimes { accessed: time(access, 1, 2)?, modified: time(modification, 4, 8)? })
 }

@@ -5,7 +5,7 @@ use crate::memory::{CHUNK_SIZE, Guest};
 use crate::{Failure, HostError, WasiCtx};
 
 /// Strings as programs get them: an array of pointers, and the strings one after the other, each ending with NUL.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Strings {
     bytes: Vec<u8>,
     offsets: Vec<u32>,

@@ -1,13 +1,13 @@
 //! What goes along with a program that is suspended: arguments, environment, descriptors, input that was read ahead,
 //! and how long it has waited.
 //!
-//! The streams themselves stay: where the program goes on, it gets that host's. Files and directories stay too: they are
-//! opened again, below the directories that the program is given there. The layout, in which everything is
-//! little-endian:
+//! The streams themselves stay: where the program goes on, it gets that host's. Files and directories of the host stay too:
+//! they are opened again, below the directories that the program is given there. File systems in memory go along. The layout, in
+//! which everything is little-endian:
 //!
 //! | size | what |
 //! |---|---|
-//! | 4 | version: 1, or 2 if there are descriptors which are no streams |
+//! | 4 | version: 1; 2 if there are descriptors which are no streams; 3 if there are directories which are not the host's |
 //! | 4, *n* | size of all arguments, and the arguments, each ending with NUL |
 //! | 4, *n* | the environment likewise |
 //! | 4 | number of open descriptors; of each: |
@@ -21,27 +21,31 @@
 //! | 8, 8 | -- its rights, and those of what is opened through it |
 //! | 4, *n* | -- the name of the directory that the program was given |
 //! | 4, *n* | -- its path in that directory; empty if it is that directory itself, or nowhere any more |
-//! | 4 | -- 0 for the given directory itself, 1 for one below it, 2 for a file |
+//! | 4 | -- 0 for the given directory itself, 1 for one below it, 2 for a file; 3 and 4 for those in memory |
 //! | 4 | -- 1 if it can be read from, plus 2 if it can be written to |
 //! | 8 | -- position in the file |
+//! | 8 | -- for 3 and 4, the number of its inode |
 //! | 4 | 1 if the program is waiting in `poll_oneoff`, else 0; if it is: |
 //! | 16 | - arguments of the call |
 //! | 8 | - what its monotonic clock showed when the wait began, in nanoseconds |
+//! | | with version 3: directories that are not the host's ([`saved_tree`](crate::saved_tree)) |
 
 use crate::WasiCtx;
 use crate::abi::{Rights, fdflags};
 use crate::descriptors::{Descriptor, MAX_DESCRIPTORS};
 use crate::errno::Errno;
-use crate::files::Preopen;
+use crate::files::{Preopen, Tree};
 use crate::memory::CHUNK_SIZE;
 use crate::poll::Wait;
 use crate::process::Strings;
 use crate::saved_file::SavedFile;
+use crate::saved_tree::{self, SavedTree};
 use crate::stream::{Object, ReadAhead};
 use std::sync::Arc;
 
 const STREAMS_ONLY: u32 = 1;
-const VERSION: u32 = 2;
+const HOST_FILES: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Number of streams that a program has at first.
 const STREAMS: u32 = Descriptor::FILE;
@@ -77,6 +81,9 @@ pub enum StateError {
         /// Why.
         errno: Errno,
     },
+    /// A directory is given here which the program does not have.
+    #[error("the program has no directory by the name {0:?}")]
+    UnusedDirectory(String),
     /// Something in it cannot be so.
     #[error("{0}")]
     Invalid(&'static str),
@@ -89,8 +96,13 @@ impl WasiCtx {
     /// To be called when the program is suspended; [`WasiCtx::flush`] before that if streams keep something back.
     pub fn save(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let streams_only = self.descriptors.iter().all(|(_, d)| d.stream < STREAMS);
-        put_u32(&mut out, if streams_only { STREAMS_ONLY } else { VERSION });
+        let trees = saved_tree::trees(&self.descriptors);
+        let version = match self.descriptors.iter().all(|(_, d)| d.stream < STREAMS) {
+            true => STREAMS_ONLY,
+            false if trees.is_empty() => HOST_FILES,
+            false => VERSION,
+        };
+        put_u32(&mut out, version);
         put_bytes(&mut out, self.args.bytes());
         put_bytes(&mut out, self.environ.bytes());
         put_u32(&mut out, self.descriptors.iter().count() as u32);
@@ -116,6 +128,9 @@ impl WasiCtx {
             wait.args.iter().for_each(|&arg| put_u32(&mut out, arg));
             put_u64(&mut out, wait.began);
         }
+        if version == VERSION {
+            saved_tree::put(&trees, &mut out);
+        }
         out
     }
 
@@ -124,22 +139,34 @@ impl WasiCtx {
     ///
     /// To be called before any call is made. If it fails, the context is as it was.
     pub fn restore(&mut self, state: &[u8]) -> Result<(), StateError> {
-        let state = State::decode(state)?;
+        self.restore_from(&SavedState::decode(state)?)
+    }
+
+    /// Like [`WasiCtx::restore`], with what has been read already.
+    pub fn restore_from(&mut self, state: &SavedState) -> Result<(), StateError> {
         for saved in &state.descriptors {
             if saved.stream < STREAMS && !self.descriptors.iter().any(|(_, d)| d.stream == saved.stream) {
                 return Err(StateError::Invalid("a stream is closed here already"));
             }
         }
-        let preopens = self.preopens();
+        let given = self.preopens();
+        let own = state.trees.iter().filter_map(|tree| tree.preopen(self.clocks.resolution()));
+        let preopens: Vec<_> = own.chain(given.iter().cloned()).collect();
         let mut files = Vec::new();
         for saved in &state.descriptors {
             if let Some(file) = &saved.file {
                 files.push(file.open(&preopens, saved.flags, self.tolerates_missing)?);
             }
         }
+        let is_used = |name: &str| state.files().any(|file| file.preopen == name);
+        let is_own =
+            |name: &str| preopens.iter().any(|p| p.name == name && matches!(p.tree, Tree::Memory(_)));
+        if let Some(unused) = given.iter().find(|p| !is_used(&p.name) || is_own(&p.name)) {
+            return Err(StateError::UnusedDirectory(unused.name.clone()));
+        }
         let mut files = files.into_iter();
         let mut streams: Vec<Descriptor> = std::mem::take(&mut self.descriptors).into_iter().collect();
-        for saved in state.descriptors {
+        for saved in &state.descriptors {
             let descriptor = if saved.file.is_some() {
                 let Some(descriptor) = files.next() else { continue };
                 descriptor
@@ -153,7 +180,7 @@ impl WasiCtx {
                 };
                 let Descriptor { stream, mut object, inheriting, .. } = streams.swap_remove(index);
                 if let Object::Input(input) = &mut object {
-                    input.set_ahead(saved.ahead);
+                    input.set_ahead(saved.ahead.clone());
                 }
                 let rights = Descriptor::all_rights(&object).without(saved.given_up);
                 Descriptor { stream, object, rights, inheriting, flags: saved.flags }
@@ -161,8 +188,8 @@ impl WasiCtx {
             // The number was checked when the state was read.
             let _ = self.descriptors.put(saved.fd, descriptor);
         }
-        self.args = state.args;
-        self.environ = state.environ;
+        self.args = state.args.clone();
+        self.environ = state.environ.clone();
         self.wait = state.wait;
         Ok(())
     }
@@ -187,14 +214,18 @@ fn is_single(stream: u32) -> bool {
     stream < STREAMS || stream == Descriptor::PACKETS
 }
 
-/// A state that has been read and found to be possible.
-struct State {
+/// A state that has been read and found to be possible. Any number of programs can go on from it: what it has of file systems in
+/// memory they share, until they write to it.
+#[derive(Clone)]
+pub struct SavedState {
     args: Strings,
     environ: Strings,
     descriptors: Vec<SavedDescriptor>,
     wait: Option<Wait>,
+    trees: Vec<SavedTree>,
 }
 
+#[derive(Clone)]
 struct SavedDescriptor {
     fd: u32,
     stream: u32,
@@ -204,12 +235,14 @@ struct SavedDescriptor {
     file: Option<SavedFile>,
 }
 
-impl State {
-    fn decode(state: &[u8]) -> Result<Self, StateError> {
+impl SavedState {
+    /// Reads what [`WasiCtx::save`] has given, which may come from anywhere.
+    pub fn decode(state: &[u8]) -> Result<Self, StateError> {
         let mut reader = Reader { rest: state };
-        let max = match reader.u32()? {
+        let version = reader.u32()?;
+        let max = match version {
             STREAMS_ONLY => STREAMS,
-            VERSION => MAX_DESCRIPTORS as u32,
+            HOST_FILES | VERSION => MAX_DESCRIPTORS as u32,
             version => return Err(StateError::Version(version)),
         };
         let args = reader.strings()?;
@@ -239,10 +272,17 @@ impl State {
             }),
             false => None,
         };
+        let trees = if version == VERSION { saved_tree::decode(&mut reader)? } else { Vec::new() };
         if !reader.rest.is_empty() {
             return Err(StateError::Trailing);
         }
-        Ok(Self { args, environ, descriptors, wait })
+        let state = Self { args, environ, descriptors, wait, trees };
+        saved_tree::check(&state.trees, state.files())?;
+        Ok(state)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &SavedFile> {
+        self.descriptors.iter().filter_map(|descriptor| descriptor.file.as_ref())
     }
 }
 
@@ -308,7 +348,13 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
+    /// Name of a directory that the program was given.
+    pub(crate) fn name(&mut self) -> Result<String, StateError> {
+        let invalid = |_| StateError::Invalid("a directory's name is not UTF-8");
+        String::from_utf8(self.bytes()?.to_vec()).map_err(invalid)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], StateError> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(StateError::Truncated)?;
         self.rest = rest;
         Ok(*array)

@@ -1,11 +1,11 @@
 //! Where a program's input comes from and its output goes to.
 
 use crate::abi::FileType;
+use crate::errno::Errno;
 use crate::files::{Directory, File};
 use crate::memory::CHUNK_SIZE;
 use crate::packets::Packets;
 use crate::stdio::{HostStream, Readiness};
-use rustix::fs::{fdatasync, fsync};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ enum Source {
 
 /// What was read to find out whether there is something to read, and not given to the program yet. Belongs to the
 /// program: it is part of its state.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct ReadAhead {
     bytes: Vec<u8>,
     taken: usize,
@@ -203,13 +203,12 @@ impl Object {
     }
 
     /// Forces what was written onto the device; with `data`, not what is merely known about the file.
-    pub(crate) fn sync(&self, data: bool) -> io::Result<()> {
+    pub(crate) fn sync(&self, data: bool) -> Result<(), Errno> {
         match (self, self.host_stream()) {
-            (Self::File(File { fd, .. }) | Self::Directory(Directory { fd, .. }), _) => {
-                Ok(if data { fdatasync(fd) } else { fsync(fd) }?)
-            }
-            (_, Some(stream)) => stream.sync(),
-            (_, None) => Err(io::Error::from(rustix::io::Errno::INVAL)),
+            (Self::File(file), _) => file.node.sync(data),
+            (Self::Directory(directory), _) => directory.node.sync(data),
+            (_, Some(stream)) => stream.sync().map_err(|err| Errno::from(&err)),
+            (_, None) => Err(Errno::Inval),
         }
     }
 

@@ -297,8 +297,8 @@ async fn impossible_states_are_refused() {
         assert_eq!(context().restore(&good[..size]), Err(StateError::Truncated), "{size}");
     }
     let mut version = good;
-    version[0] = 3;
-    assert_eq!(context().restore(&version), Err(StateError::Version(3)));
+    version[0] = 4;
+    assert_eq!(context().restore(&version), Err(StateError::Version(4)));
 }
 
 #[tokio::test]

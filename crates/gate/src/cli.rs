@@ -11,7 +11,7 @@ pub(crate) use compile::CompileArgs;
 pub(crate) use fork::ForkArgs;
 pub(crate) use look::{CoredumpArgs, InspectArgs, MemoryRange};
 pub(crate) use resume::ResumeArgs;
-pub(crate) use run::{RunArgs, Variable};
+pub(crate) use run::{RunArgs, Tmpfs, Variable};
 pub(crate) use shared::{CacheArgs, Dir, DirArgs};
 
 use crate::log::LogFormat;

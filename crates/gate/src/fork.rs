@@ -2,7 +2,7 @@
 
 mod output;
 
-use crate::cli::ForkArgs;
+use crate::cli::{Dir, DirArgs, ForkArgs};
 use crate::drive::sleep_until;
 use crate::exit::{Problem, Status};
 use crate::load::CachePlace;
@@ -37,6 +37,8 @@ pub(crate) struct Fork {
     source: Source,
     count: u32,
     input: Option<String>,
+    dirs: Vec<Dir>,
+    missing_files_fail: bool,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -53,6 +55,8 @@ impl From<ForkArgs> for Fork {
             source: Source::new(args.file),
             count: args.count,
             input: args.input,
+            dirs: args.dirs.dirs,
+            missing_files_fail: args.missing_files_fail,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -155,7 +159,11 @@ impl Fork {
         let mut sessions = Vec::with_capacity(self.count as usize);
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
-            let mut streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
+            let streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
+            let mut streams = DirArgs::preopen(&self.dirs, streams);
+            if self.missing_files_fail {
+                streams = streams.tolerate_missing_files();
+            }
             if let Some(input) = &self.input {
                 let input = input.replace("{}", &number.to_string());
                 let file = fs::File::open(&input).map_err(|err| Problem::not_readable(err).about(input))?;

@@ -1,6 +1,6 @@
 //! `gate run`: a program from its file to its exit code.
 
-use crate::cli::{Dir, DirArgs, RunArgs, Variable};
+use crate::cli::{Dir, DirArgs, RunArgs, Tmpfs, Variable};
 use crate::drive::{self, Limits};
 use crate::exit::{Problem, Status};
 use crate::host::Host;
@@ -35,6 +35,7 @@ pub(crate) struct Run {
     env: Vec<(String, Vec<u8>)>,
     argv0: Option<OsString>,
     dirs: Vec<Dir>,
+    tmpfs: Vec<Tmpfs>,
     limits: Limits,
     instance: InstanceOptions,
     policy: ProcessPolicy,
@@ -55,6 +56,7 @@ impl From<RunArgs> for Run {
             env: args.env.into_iter().filter_map(resolve_variable).collect(),
             argv0: args.argv0,
             dirs: args.dirs.dirs,
+            tmpfs: args.tmpfs,
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
             origin: args.origin,
@@ -159,7 +161,11 @@ impl Run {
         for (name, value) in &self.env {
             builder = builder.env(name, value);
         }
-        DirArgs::preopen(&self.dirs, builder).build().map_err(Problem::gate_failed)
+        builder = DirArgs::preopen(&self.dirs, builder);
+        for Tmpfs { guest, size } in &self.tmpfs {
+            builder = builder.memory_directory(guest, *size);
+        }
+        builder.build().map_err(Problem::gate_failed)
     }
 }
 

@@ -19,6 +19,38 @@ fn a_program_writes_where_it_may() {
 }
 
 #[test]
+fn files_in_memory_go_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = dir.path().join("state.wasm");
+    let snapshot = snapshot.to_str().unwrap();
+    // ENOSPC: there is no room for a name.
+    finish(&mut run(&["--tmpfs", "/d=100"], "files.wat", &[]), b"").quietly(51);
+    finish(&mut run(&["--tmpfs", "/d"], "files.wat", &[]), b"").quietly(0);
+    let options = ["--tmpfs", "/d=64k", "--suspend-after", "300ms", "--snapshot", snapshot];
+    finish(&mut run(&options, "files.wat", &[]), b"").with_line(75, &["suspended"]);
+    finish(&mut gate(&["resume", snapshot]), b"").quietly(0);
+    finish(&mut gate(&["fork", "-n", "2", snapshot]), b"").with_line(0, &["2 copies"]);
+    let mount = format!("{}::/e", dir.path().display());
+    for command in [&["resume"][..], &["fork", "-n", "2"]] {
+        let line = [command, &["--dir", &mount, snapshot]].concat();
+        finish(&mut gate(&line), b"").with_line(126, &["no directory by the name", "/e"]);
+    }
+}
+
+#[test]
+fn copies_get_directories() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = dir.path().join("state.wasm");
+    let snapshot = snapshot.to_str().unwrap();
+    let mount = format!("{}::/d", dir.path().display());
+    let options = ["--dir", &mount, "--suspend-after", "300ms", "--snapshot", snapshot];
+    finish(&mut run(&options, "files.wat", &[]), b"").with_line(75, &["suspended"]);
+    finish(&mut gate(&["fork", "-n", "2", snapshot]), b"").with_line(126, &["invalid snapshot", "/d"]);
+    finish(&mut gate(&["fork", "-n", "2", "--dir", &mount, snapshot]), b"").with_line(0, &["2 copies"]);
+    assert_eq!(fs::read(dir.path().join("out")).unwrap(), b"first second");
+}
+
+#[test]
 fn open_files_are_found_again() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let snapshot = here.path().join("state.wasm");

@@ -29,7 +29,7 @@ pub struct SnapshotLimits {
 impl Default for SnapshotLimits {
     /// As much as can be, of what takes space as it is used, and more than usual programs have of the rest.
     fn default() -> Self {
-        Self { module_size: 1 << 30, memory: u64::MAX, stack_size: 256 << 20, services_size: 64 << 20 }
+        Self { module_size: 1 << 30, memory: u64::MAX, stack_size: 256 << 20, services_size: 2 << 30 }
     }
 }
 

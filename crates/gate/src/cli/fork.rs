@@ -1,6 +1,6 @@
 //! `gate fork`.
 
-use super::shared::{CacheArgs, CompilationArgs};
+use super::shared::{CacheArgs, CompilationArgs, DirArgs};
 use crate::exit;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint, value_parser};
@@ -27,6 +27,9 @@ Examples:
 /// for each. Their standard input is empty unless there is --input, but for what had been read before and is part of the
 /// snapshot.
 ///
+/// Directories are given to all copies by the names that the program knows, as `gate resume` does. What it has in memory (`gate run
+/// --tmpfs`) each copy has of its own.
+///
 /// At the end a line on standard error tells how many ended in which way. The exit code is zero if all copies exited
 /// with zero, else that of the first copy, by number, which did not.
 #[derive(Debug, Args)]
@@ -39,6 +42,13 @@ pub(crate) struct ForkArgs {
     /// Let the copies read this file as their standard input. `{}` in its name stands for the number of the copy, from 0 on
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) dirs: DirArgs,
+
+    /// Let the copies go on without files and directories that the program had open and that are missing here: using them fails
+    #[arg(long)]
+    pub(crate) missing_files_fail: bool,
 
     /// Write the copies' output to files in this directory: N.out and N.err, numbered from 0. The directory is made if it does
     /// not exist

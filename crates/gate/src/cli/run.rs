@@ -25,6 +25,9 @@ Examples:
   Let it read one directory, and change another:
     gate run --dir data:ro --dir out::/out convert.wasm data/table.csv /out/table.json
 
+  Give it a place for temporary files that goes along in its snapshot:
+    gate run --tmpfs /tmp=256m sort.wasm
+
   Stop it after an hour, and let it go on tomorrow, or elsewhere:
     gate run --suspend-after 1h --snapshot state.wasm report.wasm
     gate resume state.wasm
@@ -58,6 +61,11 @@ pub(crate) struct RunArgs {
 
     #[command(flatten)]
     pub(crate) dirs: DirArgs,
+
+    /// Give the program an empty directory in memory, of 64m if no SIZE is given. It is part of the program's snapshot. Can be given
+    /// several times; what is given with --dir comes before
+    #[arg(long, value_name = "GUEST[=SIZE]", value_parser = parse_tmpfs)]
+    pub(crate) tmpfs: Vec<Tmpfs>,
 
     /// What the program finds as its own name, in place of the file's
     #[arg(long, value_name = "NAME")]
@@ -118,9 +126,35 @@ fn parse_variable(text: &str) -> Result<Variable, String> {
     if name.is_empty() { Err("the name is empty".into()) } else { Ok(Variable { name: name.into(), value }) }
 }
 
+/// A directory in memory: its name, and the number of bytes for which there is room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tmpfs {
+    pub(crate) guest: String,
+    pub(crate) size: u64,
+}
+
+fn parse_tmpfs(text: &str) -> Result<Tmpfs, String> {
+    const DEFAULT_SIZE: u64 = 64 << 20;
+    let (guest, size) = match text.rsplit_once('=') {
+        Some((guest, size)) => (guest, parse_size(size)?),
+        None => (text, DEFAULT_SIZE),
+    };
+    if guest.is_empty() { Err("the name is empty".into()) } else { Ok(Tmpfs { guest: guest.into(), size }) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_in_memory_have_sizes() {
+        let tmpfs = |guest: &str, size| Ok(Tmpfs { guest: guest.into(), size });
+        assert_eq!(parse_tmpfs("/tmp"), tmpfs("/tmp", 64 << 20));
+        assert_eq!(parse_tmpfs("a=b=1k"), tmpfs("a=b", 1024));
+        for bad in ["", "=1k", "/tmp=", "/tmp=x"] {
+            assert!(parse_tmpfs(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn variables_have_names() {
