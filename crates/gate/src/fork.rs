@@ -8,7 +8,7 @@ use crate::exit::{Problem, Status};
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
-use crate::packets::{Offered, Place};
+use crate::packets::{Offer, Offered, Place};
 use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
@@ -39,6 +39,7 @@ pub(crate) struct Fork {
     input: Option<String>,
     dirs: Vec<Dir>,
     missing_files_fail: bool,
+    services: Vec<Offer>,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -57,6 +58,7 @@ impl From<ForkArgs> for Fork {
             input: args.input,
             dirs: args.dirs.dirs,
             missing_files_fail: args.missing_files_fail,
+            services: args.services.services,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -86,8 +88,12 @@ impl Fork {
             both = resume::restore(&self.source, &self.options, &self.cache, self.sizes, self.count) => both?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
+        let offered = tokio::select! {
+            offered = Offered::open(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
         let executor = Arc::new(executor);
-        let result = self.run_copies(saved, &executor, &mut signals).await;
+        let result = self.run_copies(saved, &offered, &executor, &mut signals).await;
         if let Ok(Status::Signal(_)) = result
             && let Some(executor) = Arc::into_inner(executor)
         {
@@ -99,6 +105,7 @@ impl Fork {
     async fn run_copies(
         &self,
         mut saved: Saved,
+        offered: &Offered,
         executor: &Arc<Executor>,
         signals: &mut Signals,
     ) -> Result<Status, Problem> {
@@ -107,7 +114,8 @@ impl Fork {
         let mut suspend = pin!(sleep_until(self.suspend_after.map(|after| begin + after)));
         let (stopper, cancel) = (Stopper::default(), Cancel::default());
         let outputs = Outputs::default();
-        let sessions = self.sessions(&mut saved, &outputs).map_err(|problem| problem.about(&self.source))?;
+        let sessions =
+            self.sessions(&mut saved, offered, &outputs).map_err(|problem| problem.about(&self.source))?;
         let mut copies = JoinSet::new();
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {
@@ -155,7 +163,12 @@ impl Fork {
     }
 
     /// A session for each copy.
-    fn sessions(&self, saved: &mut Saved, outputs: &Outputs) -> Result<Vec<(Session, Output)>, Problem> {
+    fn sessions(
+        &self,
+        saved: &mut Saved,
+        offered: &Offered,
+        outputs: &Outputs,
+    ) -> Result<Vec<(Session, Output)>, Problem> {
         let mut sessions = Vec::with_capacity(self.count as usize);
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
@@ -183,7 +196,7 @@ impl Fork {
                 detour: saved.detour.clone(),
             };
             sessions.push((
-                resume::session(subject, copy, streams, (Place::None, &Offered::default()), self.policy)?,
+                resume::session(subject, copy, streams, (Place::None, offered, Some(number)), self.policy)?,
                 output,
             ));
         }

@@ -94,7 +94,10 @@ impl Run {
             both = self.prepare() => both?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
-        let offered = Offered::open(&self.services).await?;
+        let offered = tokio::select! {
+            offered = Offered::open_for_one(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
         let session = self.session(&loaded, &offered).map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, loaded.wasm.into(), self.limits, executor, signals).await
     }
@@ -114,7 +117,7 @@ impl Run {
     fn session(&self, loaded: &Loaded, offered: &Offered) -> Result<Session, Problem> {
         let packets = packets::are_used(&loaded.wasm);
         let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
-        let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
+        let registry = packets::registry(origin, offered, None).map_err(Problem::gate_failed)?;
         Ok(Session {
             subject: self.source.to_string(),
             plan: self.plan(loaded.program.info()).map_err(Problem::cannot_run)?,
