@@ -83,7 +83,7 @@ class Session:
     """An instance of a program. Subclasses have `call`, `stream`, `save` and `restore`."""
 
     def __init__(self, start):
-        self.streams, self.next_stream = {}, start.next_stream
+        self.streams, self.next_stream, self.opened = {}, start.next_stream, []
         self.outgoing, self.tasks = asyncio.Queue(), set()
 
     async def call(self, content):
@@ -108,9 +108,9 @@ class Session:
         task.add_done_callback(self.tasks.discard)
 
     def open_stream(self):
+        """Opens a stream, of which the program is told by the reply."""
         id, self.next_stream = self.next_stream, self.next_stream + 1
-        self.send(open=pb.Open(stream=id))
-        self.add_stream(id)
+        self.opened.append(id)
         return id
 
     def add_stream(self, id, *state):
@@ -128,7 +128,10 @@ class Session:
         except Exception:
             traceback.print_exc()
             content = b""
-        self.send(reply=pb.Reply(number=call.number, content=content))
+        opened, self.opened = self.opened, []
+        self.send(reply=pb.Reply(number=call.number, content=content, opens=opened))
+        for id in opened:
+            self.add_stream(id)
 
     def encode(self):
         streams = {str(id): [s.received.hex(), s.ended] for id, s in self.streams.items()}

@@ -270,13 +270,11 @@ impl ServiceInstance for GrpcInstance {
         if let Some(reply) = self.requests.take_reply() {
             return Poll::Ready(Ok(reply));
         }
-        if let Poll::Ready(packet) = self.streams.poll_packet(cx) {
-            return Poll::Ready(Ok(packet));
+        if let Some(content) = self.infos.pop_front() {
+            return Poll::Ready(Ok(Packet::new(Domain::Info, content.into())));
         }
-        match self.infos.pop_front() {
-            Some(content) => Poll::Ready(Ok(Packet::new(Domain::Info, content.into()))),
-            None => Poll::Pending,
-        }
+        // The program knows of the streams now.
+        self.streams.poll_packet(cx).map(Ok)
     }
 
     fn poll_finish(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {

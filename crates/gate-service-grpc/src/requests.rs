@@ -65,7 +65,7 @@ impl Requests {
         let Some(Request::Info { content }) = self.queue.remove(index) else { return None };
         self.freed();
         let size = content.len();
-        Some((Kind::Info(Info { content }), size))
+        Some((Kind::Info(Info { content, opens: Vec::new() }), size))
     }
 
     /// Answers a call that was sent. `false` if there is none with this number.

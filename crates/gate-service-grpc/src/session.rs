@@ -187,6 +187,7 @@ impl Session {
                 if !sides.requests.answer(reply.number, reply.content) {
                     return Err(format!("there is no call {}", reply.number));
                 }
+                open_all(sides, &reply.opens)?;
             }
             ServiceKind::Info(info) => {
                 check_content(&info.content)?;
@@ -194,11 +195,7 @@ impl Session {
                     return Err("there are too many infos".into());
                 }
                 sides.infos.push_back(info.content);
-            }
-            ServiceKind::Open(open) => {
-                let end = sides.streams.open_as(open.stream).filter(|_| sides.carriers.len() < MAX_STREAMS);
-                let end = end.ok_or_else(|| format!("stream {} cannot be opened", open.stream))?;
-                sides.carriers.insert(open.stream, Carrier::new(end));
+                open_all(sides, &info.opens)?;
             }
             ServiceKind::Flow(flow) => {
                 if let Some(carrier) = find(sides, flow.stream)? {
@@ -320,6 +317,16 @@ fn find<'a>(sides: &'a mut Sides<'_>, id: i32) -> Result<Option<&'a mut Carrier>
         return Err(format!("there is no stream {id}"));
     }
     Ok(sides.carriers.get_mut(&id))
+}
+
+/// Adds streams. The program gets what tells it of them before their first packets.
+fn open_all(sides: &mut Sides<'_>, ids: &[i32]) -> Result<(), String> {
+    for &id in ids {
+        let end = sides.streams.open_as(id).filter(|_| sides.carriers.len() < MAX_STREAMS);
+        let end = end.ok_or_else(|| format!("stream {id} cannot be opened"))?;
+        sides.carriers.insert(id, Carrier::new(end));
+    }
+    Ok(())
 }
 
 fn check_content(content: &Bytes) -> Result<(), String> {

@@ -88,13 +88,14 @@ async fn a_state_waits_for_the_server() {
 #[tokio::test]
 async fn garbage_is_a_lost_session_and_nothing_more() {
     let data = |stream, size| ServiceKind::Data(proto::Data { stream, bytes: vec![0; size].into() });
-    let open = |stream| ServiceKind::Open(proto::Open { stream });
+    let opens = |opens| ServiceKind::Info(proto::Info { content: Vec::new().into(), opens });
+    let open = |stream| opens(vec![stream]);
     let cases: Vec<Vec<ServiceKind>> = vec![
         vec![reply(7, b"")],
         vec![reply(0, &[0; 65529])],
         vec![reply(0, b"a"), reply(0, b"b")],
         vec![READY],
-        vec![ServiceKind::Info(proto::Info { content: vec![0; 65529].into() })],
+        vec![ServiceKind::Info(proto::Info { content: vec![0; 65529].into(), opens: vec![] })],
         vec![open(-1)],
         vec![open(0), open(0)],
         vec![data(0, 1)],
@@ -104,7 +105,7 @@ async fn garbage_is_a_lost_session_and_nothing_more() {
         vec![ServiceKind::End(proto::End { stream: 3, cut: false })],
         vec![ServiceKind::Suspended(proto::Suspended { state_size: 0 })],
         vec![ServiceKind::State(proto::State { bytes: vec![1].into() })],
-        (0..257).map(open).collect(),
+        vec![opens((0..257).collect())],
         // Too large to be decoded.
         vec![data(0, 1 << 20)],
     ];
@@ -187,7 +188,8 @@ async fn calls_and_streams_have_limits() {
         Behaviour::new(|kind| match kind {
             Kind::Start(_) => vec![READY],
             Kind::Call(call) if &*call.content == b"open" => {
-                vec![ServiceKind::Open(proto::Open { stream: 0 }), flow(0, 1000), reply(call.number, b"")]
+                let opens = proto::Reply { number: call.number, opens: vec![0], ..Default::default() };
+                vec![ServiceKind::Reply(opens), flow(0, 1000)]
             }
             _ => vec![],
         })

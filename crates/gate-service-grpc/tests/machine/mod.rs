@@ -29,7 +29,7 @@ pub(crate) const READY: ServiceKind = ServiceKind::Ready(Ready {});
 pub(crate) const REFUSE: ServiceKind = ServiceKind::Flow(Flow { stream: i32::MIN, more: 0 });
 
 pub(crate) fn reply(number: u64, content: &[u8]) -> ServiceKind {
-    ServiceKind::Reply(Reply { number, content: content.to_vec().into() })
+    ServiceKind::Reply(Reply { number, content: content.to_vec().into(), opens: vec![] })
 }
 
 pub(crate) fn flow(stream: i32, more: u32) -> ServiceKind {
