@@ -290,7 +290,8 @@ impl Builder {
         self
     }
 
-    /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited.
+    /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited or a listener
+    /// is given.
     pub fn build(mut self) -> Result<WasiCtx, BuildError> {
         let packets = self
             .packets

@@ -102,7 +102,6 @@ impl WasiCtx {
         if !nonblocking {
             self.flush().await;
         }
-        // It is as large as any other operation leaves it behind.
         let mut buf = std::mem::take(&mut self.scratch);
         buf.resize(want.max(CHUNK_SIZE), 0);
         let (connection, _) = self.connection(fd, Rights::FD_READ)?;
@@ -120,6 +119,7 @@ impl WasiCtx {
             Ok(n) => guest.scatter(&iovecs, &buf[..n]).and_then(|()| guest.write_u32(nread, n as u32)),
             Err(err) => Err(Errno::from(&err).into()),
         };
+        // Nobody else needs more of it.
         buf.truncate(CHUNK_SIZE);
         self.scratch = buf;
         result
