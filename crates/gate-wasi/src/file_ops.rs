@@ -25,7 +25,9 @@ impl WasiCtx {
         if let Object::File(_) = descriptor.object {
             return self.file_read(guest, fd, (iovecs, count), Some(position), nread);
         }
-        descriptor.input(Rights::FD_READ)?;
+        if !is_socket(&descriptor.object) {
+            descriptor.input(Rights::FD_READ)?;
+        }
         Err(Errno::SPipe.into())
     }
 
@@ -43,7 +45,9 @@ impl WasiCtx {
         if let Object::File(_) = descriptor.object {
             return self.file_write(guest, fd, (iovecs, count), Some(position), nwritten);
         }
-        descriptor.output(Rights::FD_WRITE)?;
+        if !is_socket(&descriptor.object) {
+            descriptor.output(Rights::FD_WRITE)?;
+        }
         Err(Errno::SPipe.into())
     }
 
@@ -165,7 +169,7 @@ impl WasiCtx {
                 Ok(file.set_size(size)?)
             }
             Object::Gone | Object::Directory(_) => Err(Errno::BadF.into()),
-            Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::Inval.into()),
+            _ => Err(Errno::Inval.into()),
         }
     }
 
@@ -179,7 +183,7 @@ impl WasiCtx {
                 Ok(capable.and_then(|()| directory.node.set_times(set_times(times)?))?)
             }
             Object::Gone => Err(Errno::BadF.into()),
-            Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::Inval.into()),
+            _ => Err(Errno::Inval.into()),
         }
     }
 
@@ -231,10 +235,14 @@ fn file(descriptor: &mut crate::descriptors::Descriptor, right: Rights) -> Resul
     }
 }
 
+fn is_socket(object: &Object) -> bool {
+    matches!(object, Object::Listener(_) | Object::Connection(_))
+}
+
 /// The object as something with positions: `ESPIPE` if it is a stream.
 fn positioned(descriptor: &mut crate::descriptors::Descriptor, right: Rights) -> Result<&mut File, Errno> {
     match descriptor.object {
-        Object::Input(_) | Object::Output(_) | Object::Packets(_) => Err(Errno::SPipe),
-        _ => file(descriptor, right),
+        Object::File(_) | Object::Directory(_) | Object::Gone => file(descriptor, right),
+        _ => Err(Errno::SPipe),
     }
 }

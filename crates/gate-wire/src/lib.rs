@@ -14,6 +14,7 @@
 //! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
 //! | [`wasi`] | the compiler, rt and the host: the numbers of the WASI functions |
+//! | [`wasi_unstable`] | the compiler and the host: the numbers of those of its older form that differ |
 //! | [`gate`] | the compiler and the host: the numbers of the functions for packets |
 //! | [`packet`] | programs and the host: packets |
 //! | [`trap`] | everyone: why a program stopped |
@@ -33,6 +34,7 @@ pub mod packet;
 pub mod record;
 pub mod trap;
 pub mod wasi;
+pub mod wasi_unstable;
 
 /// Size of a WebAssembly page, in bytes.
 pub const WASM_PAGE_SIZE: u64 = 65536;

@@ -2,9 +2,10 @@
 
 mod output;
 
-use crate::cli::{Dir, DirArgs, ForkArgs};
+use crate::cli::{ForkArgs, GrantArgs};
 use crate::drive::sleep_until;
 use crate::exit::{Problem, Status};
+use crate::grants::Grants;
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
@@ -37,7 +38,7 @@ pub(crate) struct Fork {
     source: Source,
     count: u32,
     input: Option<String>,
-    dirs: Vec<Dir>,
+    grants: GrantArgs,
     missing_files_fail: bool,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
@@ -55,7 +56,7 @@ impl From<ForkArgs> for Fork {
             source: Source::new(args.file),
             count: args.count,
             input: args.input,
-            dirs: args.dirs.dirs,
+            grants: args.grants,
             missing_files_fail: args.missing_files_fail,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
@@ -82,12 +83,13 @@ impl Fork {
                 .map_err(Problem::gate_failed)?;
         }
         let mut signals = Signals::new()?;
-        let (saved, executor) = tokio::select! {
-            both = resume::restore(&self.source, &self.options, &self.cache, self.sizes, self.count) => both?,
+        let needs = (self.count, &self.grants);
+        let (saved, executor, grants) = tokio::select! {
+            all = resume::restore(&self.source, &self.options, &self.cache, self.sizes, needs) => all?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
         let executor = Arc::new(executor);
-        let result = self.run_copies(saved, &executor, &mut signals).await;
+        let result = self.run_copies(saved, &grants, &executor, &mut signals).await;
         if let Ok(Status::Signal(_)) = result
             && let Some(executor) = Arc::into_inner(executor)
         {
@@ -99,6 +101,7 @@ impl Fork {
     async fn run_copies(
         &self,
         mut saved: Saved,
+        grants: &Grants,
         executor: &Arc<Executor>,
         signals: &mut Signals,
     ) -> Result<Status, Problem> {
@@ -107,7 +110,8 @@ impl Fork {
         let mut suspend = pin!(sleep_until(self.suspend_after.map(|after| begin + after)));
         let (stopper, cancel) = (Stopper::default(), Cancel::default());
         let outputs = Outputs::default();
-        let sessions = self.sessions(&mut saved, &outputs).map_err(|problem| problem.about(&self.source))?;
+        let sessions =
+            self.sessions(&mut saved, grants, &outputs).map_err(|problem| problem.about(&self.source))?;
         let mut copies = JoinSet::new();
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {
@@ -155,12 +159,17 @@ impl Fork {
     }
 
     /// A session for each copy.
-    fn sessions(&self, saved: &mut Saved, outputs: &Outputs) -> Result<Vec<(Session, Output)>, Problem> {
+    fn sessions(
+        &self,
+        saved: &mut Saved,
+        grants: &Grants,
+        outputs: &Outputs,
+    ) -> Result<Vec<(Session, Output)>, Problem> {
         let mut sessions = Vec::with_capacity(self.count as usize);
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
             let streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
-            let mut streams = DirArgs::preopen(&self.dirs, streams);
+            let mut streams = grants.give(streams)?;
             if self.missing_files_fail {
                 streams = streams.tolerate_missing_files();
             }

@@ -9,6 +9,7 @@ mod detour;
 mod drive;
 mod exit;
 mod fork;
+mod grants;
 mod host;
 mod inspect;
 mod load;
