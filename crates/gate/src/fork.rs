@@ -9,7 +9,7 @@ use crate::grants::Grants;
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
-use crate::packets::{Offered, Place};
+use crate::packets::{Offer, Offered, Place};
 use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
@@ -40,6 +40,7 @@ pub(crate) struct Fork {
     input: Option<String>,
     grants: GrantArgs,
     missing_files_fail: bool,
+    services: Vec<Offer>,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -58,6 +59,7 @@ impl From<ForkArgs> for Fork {
             input: args.input,
             grants: args.grants,
             missing_files_fail: args.missing_files_fail,
+            services: args.services.services,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -88,8 +90,12 @@ impl Fork {
             all = resume::restore(&self.source, &self.options, &self.cache, self.sizes, needs) => all?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
+        let offered = tokio::select! {
+            offered = Offered::open(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
         let executor = Arc::new(executor);
-        let result = self.run_copies(saved, &grants, &executor, &mut signals).await;
+        let result = self.run_copies(saved, &grants, &offered, &executor, &mut signals).await;
         if let Ok(Status::Signal(_)) = result
             && let Some(executor) = Arc::into_inner(executor)
         {
@@ -102,6 +108,7 @@ impl Fork {
         &self,
         mut saved: Saved,
         grants: &Grants,
+        offered: &Offered,
         executor: &Arc<Executor>,
         signals: &mut Signals,
     ) -> Result<Status, Problem> {
@@ -111,7 +118,7 @@ impl Fork {
         let (stopper, cancel) = (Stopper::default(), Cancel::default());
         let outputs = Outputs::default();
         let sessions =
-            self.sessions(&mut saved, grants, &outputs).map_err(|problem| problem.about(&self.source))?;
+            self.sessions(&mut saved, grants, offered, &outputs).map_err(|problem| problem.about(&self.source))?;
         let mut copies = JoinSet::new();
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {
@@ -163,6 +170,7 @@ impl Fork {
         &self,
         saved: &mut Saved,
         grants: &Grants,
+        offered: &Offered,
         outputs: &Outputs,
     ) -> Result<Vec<(Session, Output)>, Problem> {
         let mut sessions = Vec::with_capacity(self.count as usize);
@@ -192,7 +200,7 @@ impl Fork {
                 detour: saved.detour.clone(),
             };
             sessions.push((
-                resume::session(subject, copy, streams, (Place::None, &Offered::default()), self.policy)?,
+                resume::session(subject, copy, streams, (Place::None, offered, Some(number)), self.policy)?,
                 output,
             ));
         }

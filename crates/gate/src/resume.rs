@@ -79,8 +79,11 @@ impl Resume {
         if self.missing_files_fail {
             builder = builder.tolerate_missing_files();
         }
-        let offered = Offered::open(&self.services).await?;
-        let session = session(self.source.to_string(), saved, builder, (origin, &offered), self.policy)
+        let offered = tokio::select! {
+            offered = Offered::open_for_one(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
+        let session = session(self.source.to_string(), saved, builder, (origin, &offered, None), self.policy)
             .map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, wasm, self.limits, executor, signals).await
     }
@@ -109,13 +112,13 @@ pub(crate) fn session(
     subject: String,
     saved: Saved,
     streams: Builder,
-    (origin, offered): (Place, &Offered),
+    (origin, offered, copy): (Place, &Offered, Option<u32>),
     policy: ProcessPolicy,
 ) -> Result<Session, Problem> {
     let Saved { instance, mut services, detour, .. } = saved;
     let invalid = |err: RestoreError| Problem::cannot_run(err).about("invalid snapshot");
     let plan = Plan::restore(&mut services).map_err(invalid)?;
-    let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
+    let registry = packets::registry(origin, offered, copy).map_err(Problem::gate_failed)?;
     // A program that had no descriptor for packets does not get one.
     let wasi = streams.packets().build().map_err(Problem::gate_failed)?;
     let mut host = Host::new(wasi, registry).map_err(Problem::gate_failed)?;

@@ -95,7 +95,10 @@ impl Run {
             all = self.prepare() => all?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
-        let offered = Offered::open(&self.services).await?;
+        let offered = tokio::select! {
+            offered = Offered::open_for_one(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
         let session =
             self.session(&loaded, &offered, &grants).map_err(|problem| problem.about(&self.source))?;
         drive::drive(session, loaded.wasm.into(), self.limits, executor, signals).await
@@ -118,7 +121,7 @@ impl Run {
     fn session(&self, loaded: &Loaded, offered: &Offered, grants: &Grants) -> Result<Session, Problem> {
         let packets = packets::are_used(&loaded.wasm);
         let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
-        let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
+        let registry = packets::registry(origin, offered, None).map_err(Problem::gate_failed)?;
         Ok(Session {
             subject: self.source.to_string(),
             plan: self.plan(loaded.program.info()).map_err(Problem::cannot_run)?,

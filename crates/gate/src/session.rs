@@ -109,10 +109,11 @@ impl Session {
     }
 
     /// What has to be known to let the program go on, besides its instance.
-    pub(crate) fn services(&self) -> Vec<SavedService> {
+    pub(crate) async fn services(&mut self) -> Result<Vec<SavedService>, Problem> {
+        self.host.suspend().await.map_err(|fault| Problem::gate_failed(fault).about(&self.subject))?;
         let mut services = self.host.save();
         services.push(self.plan.save());
-        services
+        Ok(services)
     }
 
     async fn run_calls(&mut self, executor: &Executor, stopper: &Stopper) -> Result<Ended, Problem> {

@@ -63,7 +63,7 @@ pub(crate) async fn take(
     cancel: &Cancel,
 ) -> Result<Status, Problem> {
     let convert = |SavedService { name, state }| ServiceState { name, state };
-    let services: Vec<_> = session.services().into_iter().map(convert).collect();
+    let services: Vec<_> = session.services().await?.into_iter().map(convert).collect();
     if matches!(session.instance.exit(), Ok(Exit::Frozen)) {
         executor
             .export(&mut session.instance)

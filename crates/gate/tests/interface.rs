@@ -36,6 +36,7 @@ fn help_has_examples_and_exit_codes() {
         ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
         ("coredump", &["--output", "\n  127 "]),
         ("compile", &["--listing", "--target"]),
+        ("services", &["--service", "grpc:unix:"]),
         ("completions", &["bash"]),
     ] {
         let ended = finish(&mut gate(&[command, "--help"]), b"").quietly(0);

@@ -1,6 +1,6 @@
 //! `gate fork`.
 
-use super::shared::{CacheArgs, CompilationArgs, GrantArgs};
+use super::shared::{CacheArgs, CompilationArgs, GrantArgs, ServiceArgs};
 use crate::exit;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint, value_parser};
@@ -17,6 +17,9 @@ Examples:
 
   A hundred scripts for an interpreter that was stopped when it wanted input:
     gate fork -n 100 --input scripts/{}.py --output-dir out python.snapshot
+
+  Eight copies that find each other by their numbers, and share keys and values:
+    gate fork -n 8 --service peer=workers --service kv=results.db state.wasm
 
   Explore ten ways for a second, and keep the states:
     gate fork -n 10 --suspend-after 1s --snapshot-dir states state.wasm";
@@ -49,6 +52,9 @@ pub(crate) struct ForkArgs {
     /// Let the copies go on without files, directories, images and listeners that the program had and that are missing here: using them fails
     #[arg(long)]
     pub(crate) missing_files_fail: bool,
+
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 
     /// Write the copies' output to files in this directory: N.out and N.err, numbered from 0. The directory is made if it does
     /// not exist

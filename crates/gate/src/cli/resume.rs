@@ -16,6 +16,9 @@ Examples:
   The same over and over, until it is done:
     while gate resume --suspend-after 1h --snapshot state.wasm state.wasm; [ $? -eq 75 ]; do :; done
 
+  Give it a service that it had, wherever that is now:
+    gate resume --service notes=grpc:http://10.0.0.7:50051 state.wasm
+
   Hand it on without a file:
     gate run --suspend-after 1s --snapshot - search.wasm | gate resume -";
 

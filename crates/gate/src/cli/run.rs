@@ -44,6 +44,10 @@ Examples:
   Let it keep keys and values in a file:
     gate run --service kv=counters.db examples/count.wat
 
+  Let it use a service in another process, which is written in another language:
+    python3 examples/service.py unix:/tmp/notes.sock &
+    gate run --service notes=grpc:unix:/tmp/notes.sock examples/notes.wat
+
   Read the module from standard input:
     curl -s https://example.org/tool.wasm | gate run - --help";
 

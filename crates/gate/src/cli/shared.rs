@@ -96,20 +96,29 @@ pub(crate) struct CacheArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServiceArgs {
     /// Offer a service to programs that exchange packets: kv=FILE keeps keys and values in a database,
-    /// localhost=NAME=http://ADDRESS:PORT makes HTTP requests to an origin, which the program knows by that name. Can be given
-    /// several times
+    /// localhost=NAME=http://ADDRESS:PORT makes HTTP requests to an origin, which the program knows by that name,
+    /// NAME=grpc:unix:PATH and NAME=grpc:http://HOST:PORT are what another process offers, and peer=GROUP lets the copies of `gate
+    /// fork` find each other by their numbers. Can be given several times
     #[arg(long = "service", value_name = "NAME=CONFIG", value_parser = parse_service)]
     pub(crate) services: Vec<Offer>,
 }
 
 fn parse_service(text: &str) -> Result<Offer, String> {
     match text.split_once('=') {
+        Some((name, config)) if let Some(address) = config.strip_prefix("grpc:") => {
+            let address =
+                address.parse().map_err(|error: gate_service_grpc::AddressError| error.to_string())?;
+            Ok(Offer::Grpc { name: name.into(), address })
+        }
+        Some(("peer", group)) if (1..=127).contains(&group.len()) => Ok(Offer::Peer(group.into())),
         Some(("kv", file)) if !file.is_empty() => Ok(Offer::Kv(file.into())),
         Some(("localhost", origin)) => match origin.split_once('=') {
             Some((name, url)) => Ok(Offer::Localhost { name: name.into(), url: url.into() }),
             None => Err("an origin is given as localhost=NAME=http://ADDRESS:PORT".into()),
         },
-        _ => Err("it is none of: kv=FILE, localhost=NAME=http://ADDRESS:PORT".into()),
+        _ => Err("it is none of: kv=FILE, localhost=NAME=http://ADDRESS:PORT, NAME=grpc:unix:PATH, \
+                  NAME=grpc:http://HOST:PORT, peer=GROUP"
+            .into()),
     }
 }
 
