@@ -22,6 +22,7 @@
 //! | `extents` | which parts of a sparse file have data |
 //! | `storage` | instances in a directory |
 //! | `memory` | linear memory as host functions see it |
+//! | `samples` | where a running program is, again and again |
 //! | `exit` | how the program ended |
 //! | `backtrace` | in which functions |
 //! | `placement` | random addresses for a process's mappings |
@@ -54,6 +55,7 @@ mod memfd;
 mod memory;
 mod placement;
 mod program;
+mod samples;
 mod snapshot;
 mod state;
 mod storage;
@@ -61,7 +63,7 @@ mod template;
 mod text;
 
 pub use backtrace::{Backtrace, BacktraceFrame};
-pub use cache::{Cache, CacheError, CacheOutcome, LoadError};
+pub use cache::{Cache, CacheError, CacheOutcome, FileIdentity, KeptInstance, LoadError, Origin};
 pub use coredump::{CoreDump, CoreDumpError, CoreFrame, CoreMemory, InstanceDumpError, MemoryContents};
 pub use entry_file::Damage;
 pub use error::{ImageError, InstanceError, ProgramError};
@@ -74,8 +76,9 @@ pub use instance::{
     CallOutcome, ExitError, Instance, InstanceOptions, Launch, Mutation, PendingCall, Purpose, RebaseError,
 };
 pub use lines::{Lines, SourceFrame, SourcePlace};
-pub use memory::{GuestMemory, MemoryError};
+pub use memory::{GuestMemory, MemoryError, WaitingMemory};
 pub use program::Program;
+pub use samples::{Sample, Sampler};
 pub use snapshot::{
     Place, Problem, Restored, SNAPSHOT_VERSION, ServiceState, Snapshot, SnapshotError, SnapshotLimits,
     is_snapshot,

@@ -17,6 +17,7 @@ mod module;
 mod output;
 mod packets;
 mod plan;
+mod profile;
 mod progress;
 mod quantity;
 mod replace;
@@ -30,6 +31,7 @@ mod signals;
 mod snapshot;
 mod streams;
 mod values;
+mod wasm;
 mod writing;
 
 use std::process::ExitCode;
