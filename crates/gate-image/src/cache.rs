@@ -35,6 +35,9 @@ const RESUME_EXTENSION: &str = "resume";
 /// What snapshots' files were read to is of use as long as that.
 const RESTORED_EXTENSION: &str = "restored";
 
+/// So many of them are kept, as they can be large.
+const MAX_RESTORED: usize = 16;
+
 /// How long what is known about files is kept.
 const KNOWN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -227,9 +230,9 @@ impl Cache {
     /// Opens an entry of which nothing is damaged.
     fn open_entry(&self, path: &Path, key: &Hash) -> Result<Entry, Option<Damage>> {
         let file = File::open(path).map_err(|_| None)?;
+        let identity = FileIdentity::of(&file);
         let size = file.metadata().map_err(|_| None)?.len();
         let sections = entry_file::sections(&file, size, key)?;
-        let identity = FileIdentity::of(&file);
         let is_known = |identity| self.known(known::VERIFIED, identity).is_some_and(|hash| hash == *key);
         if !identity.as_ref().is_some_and(is_known) {
             sections.check(&file)?;
@@ -265,6 +268,7 @@ impl Cache {
     /// Removes what writers have left which did not come to the end, and what is unlikely to be asked for again.
     fn remove_abandoned(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        let mut restored = Vec::new();
         for entry in entries.flatten() {
             let path = entry.path();
             let lifetime = match path.extension().and_then(|extension| extension.to_str()) {
@@ -273,15 +277,17 @@ impl Cache {
                 Some(KNOWN_EXTENSION) => KNOWN_LIFETIME,
                 _ => continue,
             };
-            let is_old = || {
-                let modified = entry.metadata().ok()?.modified().ok()?;
-                let age = SystemTime::now().duration_since(modified).ok()?;
-                Some(age > lifetime)
-            };
-            if is_old() == Some(true) {
+            let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
+            if SystemTime::now().duration_since(modified).is_ok_and(|age| age > lifetime) {
                 // Somebody else may have been quicker.
                 let _ = fs::remove_file(path);
+            } else if path.extension().is_some_and(|extension| extension == RESTORED_EXTENSION) {
+                restored.push((modified, path));
             }
+        }
+        restored.sort();
+        for (_, path) in restored.iter().rev().skip(MAX_RESTORED) {
+            let _ = fs::remove_file(path);
         }
     }
 }

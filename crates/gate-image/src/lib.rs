@@ -1,6 +1,6 @@
 //! Images: what a program process maps, and what is left of it when it has stopped.
 //!
-//! A [`Program`] is a compiled module: its text in a sealed memory file, which any number of processes can map, and
+//! A [`Program`] is a compiled module: its text in a file, which any number of processes can map, and
 //! the knowledge of where in it things are. An [`Instance`] is the state of one run of it: stack, instance
 //! region and linear memories in a file that the process maps shared. When the process is gone, the host reads from that
 //! file how the program ended ([`Instance::exit`]), with which results, in which functions ([`Backtrace`]).
@@ -30,7 +30,7 @@
 //! | `inspect` | what can be seen of a program that has stopped |
 //! | `lines` | places in the source code |
 //! | `text` | text from anybody, made harmless |
-//! | `cache`, `entry_file` | compiled modules on disk |
+//! | `cache`, `entry_file` | compiled modules on disk, and what is known about files |
 //! | `memfd` | files in memory |
 //! | `leb` | numbers of variable size |
 //! | `error` | what can be wrong with a program, and with its image |

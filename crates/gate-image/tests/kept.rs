@@ -208,6 +208,8 @@ fn what_a_snapshot_was_read_to_is_kept() {
     let origin = Origin { sizes: InstanceOptions::default(), options: &options() };
     let file = File::open(&path).unwrap();
     fixture.cache.keep_restored(&file, &identity, &original, &origin);
+    assert!(restored(None, None).is_none(), "most are read only once");
+    fixture.cache.keep_restored(&file, &identity, &original, &origin);
     let kept = restored(None, None).expect("it was kept");
     assert_eq!((&kept.services, kept.module), (&original.services, original.module));
     assert_eq!(kept.instance.options(), original.instance.options());
@@ -248,4 +250,25 @@ fn what_a_snapshot_was_read_to_is_kept() {
         fs::remove_file(&fixture.files(part)[0]).unwrap();
         assert!(restored(None, None).is_none());
     }
+}
+
+#[test]
+fn only_so_many_are_kept() {
+    let fixture = Fixture::new();
+    let original = suspended(&fixture.cache);
+    let origin = Origin { sizes: InstanceOptions::default(), options: &options() };
+    let paths: Vec<_> = (0..20).map(|n| fixture.dir.path().join(format!("snapshot{n}"))).collect();
+    for path in &paths {
+        fs::write(path, include_bytes!("golden/v1/chain.wasm")).unwrap();
+    }
+    for path in &paths {
+        let (identity, file) = (identity(path), File::open(path).unwrap());
+        for _ in 0..2 {
+            fixture.cache.keep_restored(&file, &identity, &original, &origin);
+        }
+    }
+    // Before something is written, there is a look at what is there.
+    assert_eq!(fixture.files("restored").len(), 17);
+    assert!(fixture.cache.restored(&identity(&paths[19]), &options(), None, None).unwrap().is_some());
+    assert!(fixture.cache.restored(&identity(&paths[0]), &options(), None, None).unwrap().is_none());
 }

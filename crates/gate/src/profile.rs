@@ -38,6 +38,8 @@ impl Profile {
     /// To be called before a process is started.
     pub(crate) fn prepare(&self, instance: &mut Instance) {
         instance.set_sampling(Some(INTERVAL));
+        // They are needed while the program runs, and to read them takes some time. If they cannot be read, samples cannot either.
+        let _ = instance.program().maps();
     }
 
     /// To be called when a process has been started.

@@ -15,6 +15,9 @@ pub(super) const CONTENTS: u8 = 0;
 /// The file is an undamaged entry, and the hash is its key.
 pub(super) const VERIFIED: u8 = 1;
 
+/// The file is a snapshot that was read, and the hash is the key of what would be kept of it.
+pub(super) const READ: u8 = 2;
+
 impl Cache {
     pub(super) fn known(&self, what: u8, identity: &FileIdentity) -> Option<Hash> {
         let name = name(what, identity);

@@ -1,7 +1,7 @@
 //! What snapshots' files have been read to.
 
 use super::entry::encoded;
-use super::{Cache, FileIdentity, LoadError, RESTORED_EXTENSION, key, resume_key};
+use super::{Cache, FileIdentity, LoadError, RESTORED_EXTENSION, key, known, resume_key};
 use crate::entry_file::{self, Contents, Image, TakePiece};
 use crate::error::ImageError;
 use crate::extents;
@@ -79,7 +79,8 @@ impl Cache {
     /// [prepared](Self::prepare_resume), and has not run. `identity` is what the file was before it was read; if it has become
     /// another one meanwhile, nothing is kept.
     ///
-    /// Whether that succeeds is of no importance. Nothing is kept of what is very large.
+    /// Whether that succeeds is of no importance. Nothing is kept of what is very large, and nothing the first time: most snapshots
+    /// are read only once.
     pub fn keep_restored(
         &self,
         file: &File,
@@ -106,6 +107,11 @@ impl Cache {
             return Ok(());
         };
         let fingerprint = gate_compiler::fingerprint(options)?;
+        let kept_key = restored_key(identity, &fingerprint);
+        if self.known(known::READ, identity) != Some(kept_key) {
+            self.set_known(known::READ, identity, &kept_key);
+            return Ok(());
+        }
         let outermost = frames.outermost()?;
         let resume =
             resume_key(&key(module, &fingerprint), &frames.resume_points()?, &BTreeSet::from([outermost]));
@@ -145,8 +151,8 @@ impl Cache {
         let write = || -> io::Result<()> {
             let memories = Image { size, pieces: Box::new(pieces) };
             let contents = Contents { text: &[], memories, info: encoded(&info)?, maps: Vec::new() };
-            let key = restored_key(identity, &fingerprint);
-            self.store(&self.restored_path(&key), |file| entry_file::write(file, &key, &contents))
+            let path = self.restored_path(&kept_key);
+            self.store(&path, |file| entry_file::write(file, &kept_key, &contents))
         };
         write().map_err(|source| ImageError::System { action: "keep an instance", source })?;
         Ok(())

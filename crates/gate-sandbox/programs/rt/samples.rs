@@ -12,17 +12,25 @@ use gate_wire::samples::{MAX_ADDRESSES, WORDS, WORDS_OFFSET};
 use sys::number::nr;
 use sys::process::exit;
 
+/// Whether samples are to be taken.
+pub(crate) fn are_taken() -> bool {
+    interval() != 0
+}
+
+fn interval() -> u64 {
+    // SAFETY: the loader has written it.
+    unsafe { (*data::handover()).sample_interval }
+}
+
 /// What interrupts the program, if samples are to be taken: after each so much processor time of the process.
 pub(crate) fn start() {
     /// Counts the processor time of the process, and sends `SIGPROF`.
     const ITIMER_PROF: usize = 2;
-    // SAFETY: the loader has written it.
-    let interval = unsafe { (*data::handover()).sample_interval };
-    if interval == 0 {
+    if !are_taken() {
         return;
     }
     // Interval and first time, each in seconds and microseconds.
-    let microseconds = (interval / 1000).clamp(1, 999_999);
+    let microseconds = (interval() / 1000).clamp(1, 999_999);
     let timer = [0, microseconds, 0, microseconds];
     // SAFETY: the kernel reads the timer.
     if unsafe { setup::syscall(nr::SETITIMER, [ITIMER_PROF, (&raw const timer).expose_provenance(), 0, 0]) }

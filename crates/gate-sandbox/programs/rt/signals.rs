@@ -38,7 +38,9 @@ pub(crate) fn set_handlers() {
         set_handler(fault, on_fault, 0);
     }
     set_handler(signal::SIGUSR1, on_suspend, 0);
-    set_handler(signal::SIGPROF, on_timer, SA_RESTART);
+    if samples::are_taken() {
+        set_handler(signal::SIGPROF, on_timer, SA_RESTART);
+    }
     let none = 0u64;
     let arguments = [SIG_SETMASK, (&raw const none).expose_provenance(), 0, SIGSET_SIZE];
     // SAFETY: the kernel reads the mask.
