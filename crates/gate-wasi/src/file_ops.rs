@@ -10,6 +10,9 @@ use crate::stream::Object;
 use crate::{Failure, WasiCtx};
 use rustix::fs::Advice;
 
+/// Most that is read from a file at a time: the more, the fewer calls. It stays in the processor's cache.
+const MAX_READ: usize = 256 << 10;
+
 impl WasiCtx {
     /// `fd_pread`.
     pub(crate) fn fd_pread(
@@ -51,7 +54,7 @@ impl WasiCtx {
         Err(Errno::SPipe.into())
     }
 
-    /// Reads from a file, at most [`CHUNK_SIZE`]: at its position, which moves on, or at the given one.
+    /// Reads from a file, at most [`MAX_READ`]: at its position, which moves on, or at the given one.
     pub(crate) fn file_read(
         &mut self,
         guest: Guest<'_>,
@@ -63,8 +66,11 @@ impl WasiCtx {
         let file = file(self.descriptors.get_mut(fd)?, Rights::FD_READ)?;
         let iovecs = guest.iovecs(iovecs, count)?;
         guest.check(nread, 4)?;
-        self.scratch.resize(CHUNK_SIZE, 0);
-        let buf = &mut self.scratch[..CHUNK_SIZE.min(iovecs.total() as usize)];
+        let want = MAX_READ.min(iovecs.total() as usize);
+        if self.scratch.len() < want {
+            self.scratch.resize(want, 0);
+        }
+        let buf = &mut self.scratch[..want];
         let n = file.read_at(buf, position.unwrap_or(file.position))?;
         guest.scatter(&iovecs, &buf[..n])?;
         guest.write_u32(nread, n as u32)?;

@@ -11,6 +11,7 @@
 //! | [`control`] | the host and the executor: processes to make and to kill |
 //! | [`fields`] | layers of the host: states of services, field by field |
 //! | [`frames`] | compiled code, rt and the host: frames of a stopped program |
+//! | [`samples`] | rt and the host: where a program is, for profiles |
 //! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
 //! | [`wasi`] | the compiler, rt and the host: the numbers of the WASI functions |
@@ -32,6 +33,7 @@ pub mod gate;
 pub mod load;
 pub mod packet;
 pub mod record;
+pub mod samples;
 pub mod trap;
 pub mod wasi;
 pub mod wasi_unstable;

@@ -14,6 +14,7 @@ use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
 use crate::snapshot::{self, Saved, Sizes};
+use crate::wasm::Wasm;
 use crate::{resume, runtime, values};
 use anyhow::Context;
 use gate_compiler::{Options, Value};
@@ -123,7 +124,7 @@ impl Fork {
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {
                 session,
-                wasm: Arc::clone(&saved.wasm),
+                wasm: saved.wasm.clone(),
                 executor: Arc::clone(executor),
                 stopper: stopper.clone(),
                 cancel: cancel.clone(),
@@ -194,7 +195,7 @@ impl Fork {
             };
             let subject = format!("{}: copy {number}", self.source);
             let copy = Saved {
-                wasm: Arc::clone(&saved.wasm),
+                wasm: saved.wasm.clone(),
                 instance,
                 services: saved.services.clone(),
                 detour: saved.detour.clone(),
@@ -211,7 +212,7 @@ impl Fork {
 /// One of the copies, and what it needs.
 struct Copy {
     session: Session,
-    wasm: Arc<Vec<u8>>,
+    wasm: Wasm,
     executor: Arc<Executor>,
     stopper: Stopper,
     cancel: Cancel,

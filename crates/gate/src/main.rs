@@ -18,6 +18,7 @@ mod module;
 mod output;
 mod packets;
 mod plan;
+mod profile;
 mod progress;
 mod quantity;
 mod replace;
@@ -31,6 +32,7 @@ mod signals;
 mod snapshot;
 mod streams;
 mod values;
+mod wasm;
 mod writing;
 
 use std::process::ExitCode;

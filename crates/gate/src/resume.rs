@@ -17,7 +17,6 @@ use anyhow::Context;
 use gate_compiler::Options;
 use gate_runtime::{Config, Executor, HostFunctions, ProcessPolicy, RestoreError};
 use gate_wasi::Builder;
-use std::sync::Arc;
 
 /// What to resume, and how.
 #[derive(Debug)]
@@ -68,9 +67,9 @@ impl Resume {
             all = restore(&self.source, &self.options, &self.cache, self.sizes, (1, &self.grants)) => all?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
-        let wasm = Arc::clone(&saved.wasm);
+        let wasm = saved.wasm.clone();
         let origin = match self.origin {
-            None if packets::are_used(&wasm) => Place::Stdio,
+            None if packets::are_used(saved.instance.program().info()) => Place::Stdio,
             origin => origin.unwrap_or_default(),
         };
         let builder = crate::streams::builder(&self.source, &self.limits, self.policy, origin)
@@ -123,5 +122,5 @@ pub(crate) fn session(
     let wasi = streams.packets().build().map_err(Problem::gate_failed)?;
     let mut host = Host::new(wasi, registry).map_err(Problem::gate_failed)?;
     host.restore(&services).map_err(invalid)?;
-    Ok(Session { subject, instance, host, plan, policy, goes_on: true, detour })
+    Ok(Session { subject, instance, host, plan, policy, goes_on: true, detour, profile: None })
 }

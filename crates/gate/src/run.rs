@@ -9,6 +9,7 @@ use crate::load::{self, CachePlace, Loaded};
 use crate::module::Source;
 use crate::packets::{self, Offer, Offered, Place};
 use crate::plan::{Call, Plan};
+use crate::profile::Profile;
 use crate::runtime;
 use crate::session::{Session, instance_problem};
 use crate::signals::Signals;
@@ -20,6 +21,7 @@ use gate_runtime::{Config, Executor, ProcessPolicy};
 use gate_wasi::WasiCtx;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// Entry function of WASI commands.
 const START: &str = "_start";
@@ -40,6 +42,7 @@ pub(crate) struct Run {
     limits: Limits,
     instance: InstanceOptions,
     policy: ProcessPolicy,
+    profile: Option<PathBuf>,
     origin: Option<Place>,
     services: Vec<Offer>,
     options: Options,
@@ -60,6 +63,7 @@ impl From<RunArgs> for Run {
             tmpfs: args.tmpfs,
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
+            profile: args.profile,
             origin: args.origin,
             services: args.services.services,
             options: args.compilation.options(&args.suspend.breakpoints),
@@ -101,7 +105,7 @@ impl Run {
         };
         let session =
             self.session(&loaded, &offered, &grants).map_err(|problem| problem.about(&self.source))?;
-        drive::drive(session, loaded.wasm.into(), self.limits, executor, signals).await
+        drive::drive(session, loaded.wasm, self.limits, executor, signals).await
     }
 
     /// The program is compiled while the sandbox is being set up.
@@ -119,7 +123,7 @@ impl Run {
     }
 
     fn session(&self, loaded: &Loaded, offered: &Offered, grants: &Grants) -> Result<Session, Problem> {
-        let packets = packets::are_used(&loaded.wasm);
+        let packets = packets::are_used(loaded.program.info());
         let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
         let registry = packets::registry(origin, offered, None).map_err(Problem::gate_failed)?;
         Ok(Session {
@@ -130,6 +134,7 @@ impl Run {
             policy: self.policy,
             goes_on: false,
             detour: None,
+            profile: self.profile.clone().map(Profile::new),
         })
     }
 

@@ -6,6 +6,7 @@ use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const RUN_EXAMPLES: &str = "\
@@ -96,6 +97,11 @@ pub(crate) struct RunArgs {
     /// How exactly the program can tell the time
     #[arg(long, value_name = "DURATION", default_value = "1ns", value_parser = parse_duration)]
     pub(crate) time_resolution: Duration,
+
+    /// Write down where the program spends its processor time: as a CPU profile, which browsers and editors open, if
+    /// the name ends in `.cpuprofile`, else as collapsed stacks, for tools that draw flame graphs
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) profile: Option<PathBuf>,
 
     /// What is attached to the service `origin`: stdio, listen=ADDRESS:PORT, or none. The default is stdio for programs that
     /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error
