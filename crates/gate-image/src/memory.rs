@@ -3,7 +3,7 @@
 use crate::state::State;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A linear memory of an instance, running or not.
 ///
@@ -12,6 +12,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct GuestMemory {
     place: Option<(Arc<State>, usize)>,
+    /// See [`GuestMemory::during_call`].
+    size: Option<OnceLock<u64>>,
 }
 
 /// A linear memory whose program waits for a reply, so that its size stays the same. Otherwise like [`GuestMemory`].
@@ -42,11 +44,17 @@ pub enum MemoryError {
 impl GuestMemory {
     /// A memory of size zero, for a program which has none.
     pub const fn empty() -> Self {
-        Self { place: None }
+        Self { place: None, size: None }
     }
 
     pub(crate) fn new(state: &Arc<State>, index: usize) -> Option<Self> {
-        (index < state.memories.len()).then(|| Self { place: Some((Arc::clone(state), index)) })
+        (index < state.memories.len()).then(|| Self { place: Some((Arc::clone(state), index)), size: None })
+    }
+
+    /// The same memory for the time of a host call. Its size is looked up once: meanwhile the program does not do anything, and memories
+    /// do not shrink.
+    pub fn during_call(&self) -> Self {
+        Self { place: self.place.clone(), size: Some(OnceLock::new()) }
     }
 
     /// The memory as it is until the program is answered: each access needs one system call less.
@@ -56,10 +64,12 @@ impl GuestMemory {
 
     /// Current size in bytes.
     pub fn size(&self) -> io::Result<u64> {
-        match &self.place {
-            Some((state, index)) => Ok(state.memory_size(*index)?),
-            None => Ok(0),
+        let Some((state, index)) = &self.place else { return Ok(0) };
+        if let Some(&size) = self.size.as_ref().and_then(OnceLock::get) {
+            return Ok(size);
         }
+        let size = state.memory_size(*index)?;
+        Ok(self.size.as_ref().map_or(size, |known| *known.get_or_init(|| size)))
     }
 
     /// Copies from the memory. Nothing is copied if it is not all within bounds.
