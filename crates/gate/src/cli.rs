@@ -12,7 +12,7 @@ pub(crate) use fork::ForkArgs;
 pub(crate) use look::{CoredumpArgs, InspectArgs, MemoryRange};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use run::{RunArgs, Tmpfs, Variable};
-pub(crate) use shared::{CacheArgs, Dir, DirArgs, ServiceArgs};
+pub(crate) use shared::{CacheArgs, Dir, GrantArgs, ServiceArgs};
 
 use crate::log::LogFormat;
 use crate::{completions, log, output};

@@ -1,6 +1,6 @@
 //! `gate fork`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs, ServiceArgs};
+use super::shared::{CacheArgs, CompilationArgs, GrantArgs, ServiceArgs};
 use crate::exit;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint, value_parser};
@@ -31,7 +31,7 @@ Examples:
 /// snapshot.
 ///
 /// Directories are given to all copies by the names that the program knows, as `gate resume` does. What it has in memory (`gate run
-/// --tmpfs`) each copy has of its own.
+/// --tmpfs`) each copy has of its own. Each connection to a listener is accepted by one of the copies.
 ///
 /// At the end a line on standard error tells how many ended in which way. The exit code is zero if all copies exited
 /// with zero, else that of the first copy, by number, which did not.
@@ -47,9 +47,9 @@ pub(crate) struct ForkArgs {
     pub(crate) input: Option<String>,
 
     #[command(flatten)]
-    pub(crate) dirs: DirArgs,
+    pub(crate) grants: GrantArgs,
 
-    /// Let the copies go on without files and directories that the program had open and that are missing here: using them fails
+    /// Let the copies go on without files, directories, images and listeners that the program had and that are missing here: using them fails
     #[arg(long)]
     pub(crate) missing_files_fail: bool,
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod chain;
 pub(crate) mod fetched;
+pub(crate) mod server;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
