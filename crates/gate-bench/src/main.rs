@@ -8,6 +8,7 @@
 mod compile;
 mod density;
 mod floor;
+mod packets;
 mod peer;
 mod run;
 mod start;
@@ -46,6 +47,14 @@ enum Action {
     },
     /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
     Suspend(Selection),
+    /// Packets between programs and services, and bytes between two processes with nothing between them.
+    Packets(packets::Selected),
+    /// What the latter of these processes does.
+    #[command(hide = true)]
+    BarePeer {
+        /// Its part.
+        role: packets::Role,
+    },
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
     /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
@@ -94,6 +103,8 @@ fn main() -> anyhow::Result<()> {
         Action::Throughput(selection) => runtime()?.block_on(throughput::measure(&selection)),
         Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
+        Action::Packets(selected) => packets::run(&selected),
+        Action::BarePeer { role } => packets::play(role),
         Action::Compile(selection) => compile::measure(&selection),
         Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
