@@ -7,9 +7,12 @@
 
 mod compile;
 mod density;
+mod files;
 mod floor;
 mod packets;
 mod peer;
+mod peer_process;
+mod python;
 mod run;
 mod start;
 mod stats;
@@ -57,6 +60,10 @@ enum Action {
     },
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
+    /// Time of starting Python, and other large programs, as whole commands.
+    Python(Selection),
+    /// Speed of reading files, and of small calls.
+    Files(Selection),
     /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
     Stress {
         /// For how long.
@@ -106,6 +113,8 @@ fn main() -> anyhow::Result<()> {
         Action::Packets(selected) => packets::run(&selected),
         Action::BarePeer { role } => packets::play(role),
         Action::Compile(selection) => compile::measure(&selection),
+        Action::Python(selection) => python::measure(&selection),
+        Action::Files(selection) => runtime()?.block_on(files::measure(&selection)),
         Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
     }

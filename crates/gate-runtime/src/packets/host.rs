@@ -242,6 +242,15 @@ impl<R: ServiceRegistry, H: HostFunctions> HostFunctions for PacketHost<R, H> {
         self.inner.begin(start);
     }
 
+    async fn suspend(&mut self) -> Result<(), HostFault> {
+        let pipe = &self.pipe;
+        poll_fn(|cx| lock(pipe).server.poll_suspend(cx)).await.map_err(|error| match error {
+            ServiceError::Fault(fault) => fault,
+            ServiceError::Violation(_) => HostFault::new(error),
+        })?;
+        self.inner.suspend().await
+    }
+
     fn save(&self) -> Vec<SavedService> {
         let mut services = self.inner.save();
         services.extend(state::save(&self.lock(), self.wait));

@@ -127,7 +127,12 @@ impl<S: InstanceServer> PacketPipe<S> {
 
     fn poll_packets(&mut self, cx: &mut Context<'_>) -> Result<(), ServiceError> {
         while self.output.size() < OUTPUT_SIZE {
-            match self.server.poll_packet(cx) {
+            let poll = self.server.poll_packet(cx);
+            // Why a service answers as it does may be that it has just gone.
+            if self.server.take_change() {
+                self.announce(Domain::Info);
+            }
+            match poll {
                 Poll::Pending => break,
                 Poll::Ready(Ok((service, packet))) => {
                     if service >= self.services || packet.content.len() > MAX_PACKET_SIZE - HEADER_SIZE {
@@ -204,6 +209,7 @@ impl<S: InstanceServer> PacketPipe<S> {
 
     /// Tells the program the state of all its services.
     fn announce(&mut self, domain: Domain) {
+        self.server.take_change();
         let states = self.server.services();
         let mut content = (states.len() as u16).to_le_bytes().to_vec();
         content.extend(states.iter().map(|state| if state.available { SERVICE_AVAILABLE } else { 0 }));
