@@ -11,6 +11,7 @@ mod codegen;
 mod compile;
 mod compiled;
 mod const_expr;
+mod deadline;
 mod error;
 mod imports;
 mod initial;
@@ -28,6 +29,7 @@ mod symbol;
 mod translate;
 mod trap;
 mod value;
+pub mod worker;
 
 pub use compile::compile;
 pub use compiled::*;

@@ -1,5 +1,6 @@
 //! One run of a program, with or without suspensions.
 
+use crate::account::Account;
 use crate::alarm::Alarm;
 use crate::coverage::Coverage;
 use crate::ending::Ending;
@@ -75,6 +76,13 @@ pub(crate) struct Runner<'a> {
     pub(crate) alarm: &'a Alarm,
 }
 
+/// A run without suspensions.
+pub(crate) struct Straight {
+    pub(crate) ending: Ending,
+    pub(crate) account: Account,
+    pub(crate) duration: Duration,
+}
+
 /// A run with suspensions.
 pub(crate) struct Journey<'a> {
     pub(crate) rng: &'a mut StdRng,
@@ -88,13 +96,16 @@ pub(crate) struct Journey<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs a program to its end without suspensions. Also returns how long that took.
-    pub(crate) async fn straight(&self, compiled: &Compiled<'_>) -> anyhow::Result<(Ending, Duration)> {
+    /// Runs a program to its end without suspensions.
+    pub(crate) async fn straight(&self, compiled: &Compiled<'_>) -> anyhow::Result<Straight> {
         let mut run = Run::new(compiled, &STRAIGHT)?;
         let start = Instant::now();
         let outcome = run.leg(self, None).await?;
         let duration = start.elapsed();
-        Ok((run.ending(&outcome)?, duration))
+        let ending = run.ending(&outcome)?;
+        let command = matches!(compiled.subject.entry, Entry::Command { .. });
+        let account = Account::new(&outcome, &run.instance, &ending, command)?;
+        Ok(Straight { ending, account, duration })
     }
 
     /// Runs a program to its end with suspensions.

@@ -18,6 +18,7 @@ use crate::log::LogFormat;
 use crate::{completions, log, output};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use gate_compiler::GateImports;
 use std::process::ExitCode;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (cranelift ", env!("GATE_CRANELIFT_VERSION"), ")");
@@ -80,6 +81,9 @@ enum Command {
     /// List the services that programs can discover
     Services,
     Completions(CompletionsArgs),
+    /// Compile what standard input contains. For --compile-isolated
+    #[command(name = shared::WORKER_COMMAND, hide = true)]
+    CompileWorker,
 }
 
 /// Print a script that completes the command line in a shell
@@ -97,6 +101,9 @@ pub(crate) fn parse() -> Cli {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> ExitCode {
+    if let Command::CompileWorker = cli.command {
+        return gate_compiler::worker::main(&GateImports);
+    }
     let result = log::init(&cli.log, cli.log_format).and_then(|()| match cli.command {
         Command::Run(args) => crate::run::run(args.into()),
         Command::Resume(args) => crate::resume::run(args.into()),
@@ -107,6 +114,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Runtime(args) => crate::runtime_daemon::run(args),
         Command::Services => crate::services::run(),
         Command::Completions(args) => completions::run(args.shell),
+        Command::CompileWorker => unreachable!("it was dealt with"),
     });
     match result {
         Ok(status) => status.into(),

@@ -35,7 +35,7 @@ fn help_has_examples_and_exit_codes() {
         ("fork", &["--count", "--output-dir", "--snapshot-dir", "--timeout", "\n  75 "]),
         ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
         ("coredump", &["--output", "\n  127 "]),
-        ("compile", &["--listing", "--target"]),
+        ("compile", &["--listing", "--target", "--compile-timeout", "--compile-memory"]),
         ("completions", &["bash"]),
     ] {
         let ended = finish(&mut gate(&[command, "--help"]), b"").quietly(0);
