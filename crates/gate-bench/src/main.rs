@@ -12,6 +12,7 @@ mod peer;
 mod run;
 mod start;
 mod stats;
+mod stop;
 mod stress;
 mod subject;
 mod suspend;
@@ -46,6 +47,8 @@ enum Action {
     },
     /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
     Suspend(Selection),
+    /// Time of stopping programs that do their best not to stop. Fails if it is not what is promised.
+    Stop(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
     /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
@@ -94,6 +97,7 @@ fn main() -> anyhow::Result<()> {
         Action::Throughput(selection) => runtime()?.block_on(throughput::measure(&selection)),
         Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
+        Action::Stop(selection) => runtime()?.block_on(stop::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
         Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),

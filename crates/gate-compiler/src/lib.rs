@@ -25,6 +25,7 @@ mod module;
 mod options;
 mod resume;
 mod resumed;
+mod stretch;
 mod symbol;
 mod translate;
 mod trap;

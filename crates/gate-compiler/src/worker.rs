@@ -114,7 +114,12 @@ impl Worker {
     ) -> Result<Answer, CompileError> {
         // Nothing of that size is copied only to be refused.
         if wasm.len() > options.limits.module_size {
-            return Err(CompileError::limit(None, "size of the module", wasm.len(), options.limits.module_size));
+            return Err(CompileError::limit(
+                None,
+                "size of the module",
+                wasm.len(),
+                options.limits.module_size,
+            ));
         }
         let request = Request { options: options.clone(), memory: self.memory, wasm, resume };
         let request = postcard::to_stdvec(&request)
@@ -134,7 +139,11 @@ fn presentable(error: CompileError) -> CompileError {
 }
 
 fn malformed(what: &'static str) -> CompileError {
-    CompileError::new(ErrorKind::Internal, None, format!("the compiler's process has answered nonsense: {what}"))
+    CompileError::new(
+        ErrorKind::Internal,
+        None,
+        format!("the compiler's process has answered nonsense: {what}"),
+    )
 }
 
 /// What the executable of a [`Worker`] does: compiles what its standard input contains. `imports` are its host functions.

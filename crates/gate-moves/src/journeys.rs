@@ -82,9 +82,9 @@ impl fmt::Display for Report {
         }
         writeln!(f, "{} programs compared with {}", self.compared, self.engines.join(" and "))?;
         write!(f, "{} differences", self.differences.len())?;
-        self.differences.iter().try_for_each(|Difference { subject, message }| {
-            write!(f, "\n  {}: {message}", subject.name)
-        })
+        self.differences
+            .iter()
+            .try_for_each(|Difference { subject, message }| write!(f, "\n  {}: {message}", subject.name))
     }
 }
 

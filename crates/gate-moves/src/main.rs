@@ -75,7 +75,11 @@ async fn main() -> anyhow::Result<ExitCode> {
             }
             if report.suspensions() >= told + 2000 {
                 told = report.suspensions();
-                eprintln!("{told} suspensions, {} modules, {} differences", report.modules, report.differences.len());
+                eprintln!(
+                    "{told} suspensions, {} modules, {} differences",
+                    report.modules,
+                    report.differences.len()
+                );
             }
         })
         .await?;

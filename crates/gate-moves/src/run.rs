@@ -6,7 +6,7 @@ use crate::coverage::Coverage;
 use crate::ending::Ending;
 use crate::subject::{Entry, Subject};
 use anyhow::{Context, bail, ensure};
-use gate_compiler::{OptLevel, Options, Target, WasiImports};
+use gate_compiler::{Limits, OptLevel, Options, Target, WasiImports};
 use gate_image::{Instance, InstanceOptions, Program, Restored, SnapshotLimits};
 use gate_runtime::{Executor, HostFunctions, Outcome, ProcessPolicy, TrapId};
 use gate_wasi::WasiCtx;
@@ -42,6 +42,9 @@ impl Way {
 /// How large a program's memory may become, in bytes.
 pub(crate) const MAX_MEMORY: u64 = 64 << 20;
 
+/// How large its tables may become, in elements. All of them are looked at.
+pub(crate) const MAX_TABLE: u32 = 100_000;
+
 /// How large instances may be when they make journeys.
 ///
 /// How deep a program can recurse depends on its text. So uninterrupted runs have a quarter of this stack, and programs
@@ -57,9 +60,10 @@ pub(crate) struct Compiled<'a> {
 
 impl<'a> Compiled<'a> {
     pub(crate) fn new(subject: &'a Subject) -> anyhow::Result<Self> {
-        let host = Options::default();
-        let slow = Options { opt_level: OptLevel::None, ..Options::default() };
-        let plain = Options { target: Target::X86_64, ..Options::default() };
+        let limits = Limits { table_elements: MAX_TABLE, ..Limits::default() };
+        let host = Options { limits, ..Options::default() };
+        let slow = Options { opt_level: OptLevel::None, ..host.clone() };
+        let plain = Options { target: Target::X86_64, ..host.clone() };
         let compile = |options: Options| {
             let module = gate_compiler::compile(&subject.wasm, &options, &WasiImports)
                 .with_context(|| format!("compile {}", subject.name))?;

@@ -31,15 +31,21 @@ fn expensive() -> Vec<(&'static str, String)> {
     let depth = 20_000;
     let nested = format!("(module (func {} {}))", "block ".repeat(depth), "end ".repeat(depth));
     let targets = "0 ".repeat(60_000);
-    let tables = format!("(module (func (param i32) {}))", format!("(br_table {targets} (local.get 0))").repeat(3));
+    let tables =
+        format!("(module (func (param i32) {}))", format!("(br_table {targets} (local.get 0))").repeat(3));
     let locals = format!("(module (func (local {})))", "i64 ".repeat(49_000));
     let live = {
         let sets: String = (0..900).map(|index| format!("(local.set {index} (i64.const {index}))")).collect();
         let calls = "(call 0)".repeat(2000);
-        let gets: String = (0..900).map(|index| format!("(i64.store (i32.const 0) (local.get {index}))")).collect();
+        let gets: String =
+            (0..900).map(|index| format!("(i64.store (i32.const 0) (local.get {index}))")).collect();
         format!("(module (memory 1) (func (local {}) {sets} {calls} {gets}))", "i64 ".repeat(900))
     };
-    let loops = format!("(module (func (param i32) {} {}))", "loop ".repeat(5000), "local.get 0 br_if 0 end ".repeat(5000));
+    let loops = format!(
+        "(module (func (param i32) {} {}))",
+        "loop ".repeat(5000),
+        "local.get 0 br_if 0 end ".repeat(5000)
+    );
     vec![
         ("deep nesting", nested),
         ("large branch tables", tables),
@@ -97,7 +103,11 @@ fn expensive_modules_are_refused_or_compiled_within_limits() {
         let start = Instant::now();
         let result = compile(&wasm, &options, &GateImports);
         let took = start.elapsed();
-        println!("{what}: {} bytes, {took:?}, {:?}", wasm.len(), result.as_ref().map(|module| module.text.len()));
+        println!(
+            "{what}: {} bytes, {took:?}, {:?}",
+            wasm.len(),
+            result.as_ref().map(|module| module.text.len())
+        );
         if let Err(error) = result {
             assert_eq!(error.kind(), ErrorKind::Limit, "{what}: {error}");
         }
@@ -134,7 +144,8 @@ fn the_command_compiles_and_resumes_in_a_process_of_its_own() {
     fs::write(&path, text).unwrap();
     let (path, snapshot) = (path.to_str().unwrap(), dir.path().join("snapshot"));
     let snapshot = snapshot.to_str().unwrap();
-    let limits = ["--no-cache", "--compile-timeout", "20s", "--compile-memory", "2g", "--compile-threads", "1"];
+    let limits =
+        ["--no-cache", "--compile-timeout", "20s", "--compile-memory", "2g", "--compile-threads", "1"];
     let mut run = gate(&["run"]);
     run.args(limits).args(["--suspend-after", "300ms", "--snapshot", snapshot, path]);
     let ended = finish(&mut run, b"");
@@ -151,6 +162,8 @@ fn the_command_refuses_what_takes_too_long() {
     let path = dir.path().join("giant.wasm");
     fs::write(&path, wat::parse_str(giant(400_000)).unwrap()).unwrap();
     let mut run = gate(&["run", "--no-cache", "--compile-timeout", "300ms", "--compile-isolated"]);
-    finish(run.arg(&path), b"")
-        .with_line(126, &["giant.wasm", "module too large", "compilation takes longer than the limit of 300ms"]);
+    finish(run.arg(&path), b"").with_line(
+        126,
+        &["giant.wasm", "module too large", "compilation takes longer than the limit of 300ms"],
+    );
 }

@@ -15,7 +15,8 @@ const CPU_SLACK: Duration = Duration::from_secs(2);
 /// To be called before anything is read.
 pub(super) fn give_up_rights() -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    for resource in [Resource::Core, Resource::Fsize, Resource::Nofile, Resource::Msgqueue, Resource::Memlock] {
+    for resource in [Resource::Core, Resource::Fsize, Resource::Nofile, Resource::Msgqueue, Resource::Memlock]
+    {
         set_limit(resource, 0)?;
     }
     set_no_new_privs(true)?;
@@ -72,14 +73,11 @@ fn filter() -> Result<BpfProgram, Box<dyn std::error::Error + Send + Sync>> {
         libc::SYS_exit,
         libc::SYS_exit_group,
     ];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = free.into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        free.into_iter().map(|call| (call, Vec::new())).collect();
     let masked = |argument, mask: u64, value: u64| {
-        let condition = SeccompCondition::new(
-            argument,
-            SeccompCmpArgLen::Qword,
-            SeccompCmpOp::MaskedEq(mask),
-            value,
-        )?;
+        let condition =
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), value)?;
         Ok::<_, seccompiler::BackendError>(vec![SeccompRule::new(vec![condition])?])
     };
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {

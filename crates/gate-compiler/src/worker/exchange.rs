@@ -34,7 +34,9 @@ pub(super) fn exchange(worker: &Worker, request: &[u8], options: &Options) -> Re
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| CompileError::internal(format!("cannot start the compiler's process {name}: {error}")))?;
+        .map_err(|error| {
+            CompileError::internal(format!("cannot start the compiler's process {name}: {error}"))
+        })?;
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {

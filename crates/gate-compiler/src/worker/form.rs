@@ -25,7 +25,10 @@ fn ensure(right: bool, what: Wrong) -> Result<(), Wrong> {
 pub(super) fn check_module(module: &CompiledModule, limits: &Limits) -> Result<(), Wrong> {
     let CompiledModule { text, info, maps } = module;
     let size = text.len() as u64;
-    ensure(size > 0 && size.is_multiple_of(PAGE_SIZE) && text.len() <= text_limit(limits), "size of the text")?;
+    ensure(
+        size > 0 && size.is_multiple_of(PAGE_SIZE) && text.len() <= text_limit(limits),
+        "size of the text",
+    )?;
     check_info(info, size, limits)?;
     check_maps(maps, info, 0..size)?;
     let defined = info.imported_functions..info.functions.len() as u32;

@@ -81,7 +81,13 @@ impl Wasi {
                 guest.write(c, &self.time.to_le_bytes())
             }
             "random_get" => guest.slice(a, b).map(|bytes| bytes.fill(4)),
-            "fd_close" => if a > 2 { Err(BADF) } else { Ok(()) },
+            "fd_close" => {
+                if a > 2 {
+                    Err(BADF)
+                } else {
+                    Ok(())
+                }
+            }
             "fd_seek" => Err(if a > 2 { BADF } else { SPIPE }),
             "fd_prestat_get" | "fd_prestat_dir_name" => Err(BADF),
             "fd_fdstat_get" => {
@@ -97,7 +103,14 @@ impl Wasi {
         }
     }
 
-    fn read(&mut self, guest: &mut Guest<'_>, fd: u32, vecs: u32, count: u32, result: u32) -> Result<(), i32> {
+    fn read(
+        &mut self,
+        guest: &mut Guest<'_>,
+        fd: u32,
+        vecs: u32,
+        count: u32,
+        result: u32,
+    ) -> Result<(), i32> {
         if fd != 0 {
             return Err(BADF);
         }
@@ -113,7 +126,14 @@ impl Wasi {
         guest.write_u32(result, total)
     }
 
-    fn write(&mut self, guest: &mut Guest<'_>, fd: u32, vecs: u32, count: u32, result: u32) -> Result<(), i32> {
+    fn write(
+        &mut self,
+        guest: &mut Guest<'_>,
+        fd: u32,
+        vecs: u32,
+        count: u32,
+        result: u32,
+    ) -> Result<(), i32> {
         let mut total = 0;
         for index in 0..count {
             let (address, size) = guest.io_vector(vecs, index)?;

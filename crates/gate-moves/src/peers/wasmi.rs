@@ -3,10 +3,10 @@
 use super::Peer;
 use super::wasi::{self, Exit, Wasi};
 use crate::account::{self, Account, End};
-use crate::run::MAX_MEMORY;
+use crate::run::{MAX_MEMORY, MAX_TABLE};
 use crate::subject::{Entry, Subject};
 use anyhow::Context;
-use gate_compiler::{Limits, Value};
+use gate_compiler::Value;
 use gate_image::ValueView;
 use gate_runtime::TrapId;
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ impl Peer for Wasmi {
         let module = Module::new(&self.0, &subject.wasm)?;
         let limits = StoreLimitsBuilder::new()
             .memory_size(MAX_MEMORY as usize)
-            .table_elements(Limits::default().table_elements as usize)
+            .table_elements(MAX_TABLE as usize)
             .build();
         let mut store = Store::new(&self.0, Host { limits, wasi: Wasi::new(&subject.entry) });
         store.limiter(|host| &mut host.limits);
@@ -67,13 +67,13 @@ impl Peer for Wasmi {
                     account::memory(data.len() as u64, blake3::hash(data))
                 }
                 Extern::Global(global) => text(&global.get(&store)),
-                Extern::Table(table) => account::table((0..table.size(&store)).map(|index| {
-                    match table.get(&store, index) {
+                Extern::Table(table) => {
+                    account::table((0..table.size(&store)).map(|index| match table.get(&store, index) {
                         Some(Ref::Func(func)) => func.is_null(),
                         Some(Ref::Extern(value)) => value.is_null(),
                         None => true,
-                    }
-                })),
+                    }))
+                }
             };
             exports.insert(export.name().to_owned(), contents);
         }

@@ -3,10 +3,10 @@
 use super::Peer;
 use super::wasi::{self, Exit, Wasi};
 use crate::account::{self, Account, End};
-use crate::run::MAX_MEMORY;
+use crate::run::{MAX_MEMORY, MAX_TABLE};
 use crate::subject::{Entry, Subject};
 use anyhow::Context;
-use gate_compiler::{Limits, Value};
+use gate_compiler::Value;
 use gate_image::ValueView;
 use gate_runtime::TrapId;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ impl Peer for Wasmtime {
         let module = Module::new(&self.0, &subject.wasm)?;
         let limits = StoreLimitsBuilder::new()
             .memory_size(MAX_MEMORY as usize)
-            .table_elements(Limits::default().table_elements as usize)
+            .table_elements(MAX_TABLE as usize)
             .build();
         let mut store = Store::new(&self.0, Host { limits, wasi: Wasi::new(&subject.entry) });
         store.limiter(|host| &mut host.limits);
