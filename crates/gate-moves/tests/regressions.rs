@@ -26,3 +26,24 @@ async fn what_went_wrong_once_does_not_again() {
     }
     assert!(count > 0);
 }
+
+/// As a fuzzer makes them.
+#[tokio::test]
+async fn modules_of_bytes_end_alike() {
+    let journeys = Journeys::new().await.unwrap();
+    let mut count = 0;
+    for seed in 0..40_u32 {
+        // Anything that varies will do.
+        let bytes: Vec<_> = (0..3000_u32)
+            .map(|index| (blake3::hash(&[seed.to_le_bytes(), index.to_le_bytes()].concat()).as_bytes())[0])
+            .collect();
+        let Some(subject) = Subject::from_bytes(&bytes) else { continue };
+        let report = journeys.examine(&subject, 2, seed.into()).await.unwrap();
+        assert!(report.differences.is_empty(), "{seed}: {report}");
+        count += 1;
+        if count == 5 {
+            break;
+        }
+    }
+    assert_eq!(count, 5);
+}

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much larger than the text may be what comes with it: maps.
 const MAPS_FACTOR: u64 = 8;
@@ -17,6 +17,9 @@ const MAPS_MIN: u64 = 64 << 20;
 
 /// How much later than by itself a worker is ended because of the time.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// How long a worker may take to end when it has nothing more to say.
+const MAX_END: Duration = Duration::from_secs(5);
 
 /// How much of a worker's complaints is read.
 const MAX_COMPLAINT: u64 = 4096;
@@ -67,33 +70,51 @@ pub(super) fn exchange(worker: &Worker, request: &[u8], options: &Options) -> Re
         });
         let mut answer = Vec::new();
         let read = stdout.take(max_size + 1).read_to_end(&mut answer);
-        // It has nothing more to say, or too much.
-        drop(done);
         if read.is_err() || answer.len() as u64 > max_size {
             kill();
         }
+        // It has nothing more to say.
+        let status = wait(&child);
+        drop(done);
         let timed_out = watch.is_some_and(|watch| watch.join().unwrap_or(false));
-        let status = lock(&child).wait();
         let written = writer.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         (timed_out, written, read.map(|_| answer), complaints.join().unwrap_or_default(), status)
     });
     let cannot = |action: &str, error: io::Error| {
         CompileError::internal(format!("cannot {action} the compiler's process: {error}"))
     };
-    match (timed_out, options.timeout) {
-        (true, Some(timeout)) => return Err(CompileError::timeout(timeout)),
-        _ => {}
+    if let (true, Some(timeout)) = (timed_out, options.timeout) {
+        return Err(CompileError::timeout(timeout));
+    }
+    if answer.as_ref().is_ok_and(|answer| answer.len() as u64 > max_size) {
+        let message = format!("the compiler's answer exceeds the limit of {max_size} bytes");
+        return Err(CompileError::new(ErrorKind::Limit, None, message));
     }
     let status = status.map_err(|error| cannot("wait for", error))?;
     if !status.success() {
         return Err(failure(worker, options, status, &complaint));
     }
     written.map_err(|error| cannot("write to", error))?;
-    let answer = answer.map_err(|error| cannot("read from", error))?;
-    if answer.len() as u64 > max_size {
-        return Err(CompileError::limit(None, "size of the compiler's answer", answer.len(), max_size));
+    answer.map_err(|error| cannot("read from", error))
+}
+
+/// Waits for the end of a worker, which somebody else may kill meanwhile, and which is killed if it takes too long.
+fn wait(child: &Mutex<Child>) -> io::Result<ExitStatus> {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(50);
+    loop {
+        let mut child = lock(child);
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if start.elapsed() > MAX_END {
+            child.kill()?;
+            return child.wait();
+        }
+        drop(child);
+        thread::sleep(pause);
+        pause = (2 * pause).min(Duration::from_millis(10));
     }
-    Ok(answer)
 }
 
 fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
