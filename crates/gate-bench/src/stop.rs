@@ -25,7 +25,7 @@ pub(crate) async fn measure(selection: &Selection) -> anyhow::Result<()> {
     println!("Stopping programs that try not to, {rounds} rounds; from the request to its end, milliseconds");
     println!("{:<48} {:>8} {:>8} {:>8}", "", "p50", "p99", "cpu p99");
     let mut late = Vec::new();
-    for (name, text) in stubborn::programs().into_iter().filter(|(name, _)| selection.includes(name)) {
+    for (name, text) in stubborn::programs(10).into_iter().filter(|(name, _)| selection.includes(name)) {
         let program = Subject::compile(&wat::parse_str(text)?).with_context(|| name.to_owned())?;
         let (mut wall, mut cpu) = (Samples::default(), Samples::default());
         for round in 0..rounds {

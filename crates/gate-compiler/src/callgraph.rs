@@ -121,7 +121,8 @@ impl Summary {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
-                Operator::Loop { .. } => self.heavy = true,
+                // A table can grow by millions of elements.
+                Operator::Loop { .. } | Operator::TableGrow { .. } => self.heavy = true,
                 op => self.heavy |= is_bulk(&op),
             }
         }

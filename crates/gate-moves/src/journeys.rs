@@ -123,8 +123,15 @@ impl Journeys {
         while goes_on(&report) {
             if known.is_empty() || rng.random_range(0..10) < plan.generated {
                 let subject = Subject::generated(rng.random())?;
-                let prepared = self.prepare(&subject, &mut report).await?;
                 report.modules += 1;
+                let prepared = match self.prepare(&subject, &mut report).await {
+                    Ok(prepared) => prepared,
+                    Err(error) => {
+                        let message = format!("without suspensions: {error:#}");
+                        report.differences.push(Difference { subject: subject.clone(), message });
+                        continue;
+                    }
+                };
                 *report.ends.entry(prepared.straight.ending.outcome.clone()).or_default() += 1;
                 if prepared.straight.ending.exhausts_stack() {
                     continue;

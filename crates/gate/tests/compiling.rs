@@ -28,7 +28,7 @@ fn giant(instructions: usize) -> String {
 
 /// Modules that are small for what they make a compiler do.
 fn expensive() -> Vec<(&'static str, String)> {
-    let depth = 20_000;
+    let depth = 5_000;
     let nested = format!("(module (func {} {}))", "block ".repeat(depth), "end ".repeat(depth));
     let targets = "0 ".repeat(60_000);
     let tables =
@@ -43,8 +43,8 @@ fn expensive() -> Vec<(&'static str, String)> {
     };
     let loops = format!(
         "(module (func (param i32) {} {}))",
-        "loop ".repeat(5000),
-        "local.get 0 br_if 0 end ".repeat(5000)
+        "loop ".repeat(1500),
+        "local.get 0 br_if 0 end ".repeat(1500)
     );
     vec![
         ("deep nesting", nested),
@@ -52,7 +52,7 @@ fn expensive() -> Vec<(&'static str, String)> {
         ("many locals", locals),
         ("many live values at many calls", live),
         ("nested loops", loops),
-        ("a giant function", giant(400_000)),
+        ("a giant function", giant(100_000)),
     ]
 }
 
@@ -91,7 +91,7 @@ fn errors_are_the_same_in_a_process_of_its_own() {
 
 #[test]
 fn expensive_modules_are_refused_or_compiled_within_limits() {
-    let (timeout, memory) = (Duration::from_secs(20), 1 << 30);
+    let (timeout, memory) = (Duration::from_secs(3), 1 << 30);
     for (what, text) in expensive() {
         let wasm = wat::parse_str(&text).unwrap();
         let options = Options {
@@ -112,13 +112,13 @@ fn expensive_modules_are_refused_or_compiled_within_limits() {
             assert_eq!(error.kind(), ErrorKind::Limit, "{what}: {error}");
         }
         // It may have been ended late on a machine that is busy, but it was.
-        assert!(took < 3 * timeout, "{what}: {took:?}");
+        assert!(took < 10 * timeout, "{what}: {took:?}");
     }
 }
 
 #[test]
 fn time_and_memory_are_limited() {
-    let wasm = wat::parse_str(giant(400_000)).unwrap();
+    let wasm = wat::parse_str(giant(200_000)).unwrap();
     let compile_in = |timeout, memory| {
         let options =
             Options { timeout, worker: Some(worker(memory)), threads: Some(1), ..Options::default() };
@@ -160,7 +160,7 @@ fn the_command_compiles_and_resumes_in_a_process_of_its_own() {
 fn the_command_refuses_what_takes_too_long() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("giant.wasm");
-    fs::write(&path, wat::parse_str(giant(400_000)).unwrap()).unwrap();
+    fs::write(&path, wat::parse_str(giant(200_000)).unwrap()).unwrap();
     let mut run = gate(&["run", "--no-cache", "--compile-timeout", "300ms", "--compile-isolated"]);
     finish(run.arg(&path), b"").with_line(
         126,

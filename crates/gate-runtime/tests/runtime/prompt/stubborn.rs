@@ -1,7 +1,8 @@
 //! Programs that do their best not to stop.
 
-/// Names, and modules in text form with an exported function `run` that does not end.
-pub(crate) fn programs() -> Vec<(&'static str, String)> {
+/// Names, and modules in text form with an exported function `run` that does not end. Those without loops are so many times longer
+/// than they need to be to show anything.
+pub(crate) fn programs(length: usize) -> Vec<(&'static str, String)> {
     let memory = "(memory 4096 8192)";
     let function = |body: &str| format!("(module {memory} (func (export \"run\") {body}))");
     // For the compiler, what is divided may be anything.
@@ -65,14 +66,14 @@ pub(crate) fn programs() -> Vec<(&'static str, String)> {
         ),
         (
             "straight divisions",
-            format!("(module {} (func (export \"run\") (loop (drop (call $divide (i64.const 9))) (br 0))))", divisions(100_000)),
+            format!("(module {} (func (export \"run\") (loop (drop (call $divide (i64.const 9))) (br 0))))", divisions(10_000 * length)),
         ),
         (
             "straight calls",
             format!(
                 "(module (func $leaf {}) (func $all {}) (func (export \"run\") (loop (call $all) (br 0))))",
                 "(drop (f64.sqrt (f64.const 2)))".repeat(1000),
-                "(call $leaf)".repeat(100_000)
+                "(call $leaf)".repeat(10_000 * length)
             ),
         ),
         (
@@ -114,9 +115,9 @@ pub(crate) fn programs() -> Vec<(&'static str, String)> {
             "growing tables",
             format!(
                 "(module {} (elem declare func 0) (func (export \"run\") {} (loop (br 0))))",
-                "(table 0 1000000 funcref)".repeat(50),
+                "(table 0 2000000 funcref)".repeat(50),
                 (0..50)
-                    .map(|table| format!("(drop (table.grow {table} (ref.func 0) (i32.const 1000000)))"))
+                    .map(|table| format!("(drop (table.grow {table} (ref.func 0) (i32.const 2000000)))"))
                     .collect::<String>()
             ),
         ),
