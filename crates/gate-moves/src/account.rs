@@ -76,6 +76,11 @@ impl Account {
         Ok(Self { end, stdout: ending.stdout.clone(), exports })
     }
 
+    /// Of a program that has trapped before anything was executed.
+    pub(crate) fn trapped(trap: TrapId) -> Self {
+        Self { end: End::trapped(trap), stdout: Vec::new(), exports: BTreeMap::new() }
+    }
+
     /// In what it differs from the other one, if it does.
     pub(crate) fn difference(&self, other: &Self) -> Option<String> {
         if self.end == End::Exhausted || other.end == End::Exhausted {

@@ -1,11 +1,12 @@
 //! Many journeys, and the report.
 
+use crate::account::Account;
 use crate::alarm::Alarm;
 use crate::coverage::Coverage;
 use crate::peers::Peers;
 use crate::run::{Compiled, Journey, Runner, Straight, Way};
 use crate::subject::Subject;
-use gate_runtime::{Config, Executor};
+use gate_runtime::{Config, Executor, TrapId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -114,7 +115,7 @@ impl Journeys {
         let mut report = Report::default();
         let mut known = Vec::new();
         for subject in subjects {
-            known.push(self.prepare(subject, &mut report).await?);
+            known.extend(self.prepare(subject, &mut report).await?);
         }
         let goes_on = |report: &Report| match plan.until {
             Some(until) => Instant::now() < until,
@@ -125,7 +126,11 @@ impl Journeys {
                 let subject = Subject::generated(rng.random())?;
                 report.modules += 1;
                 let prepared = match self.prepare(&subject, &mut report).await {
-                    Ok(prepared) => prepared,
+                    Ok(Some(prepared)) => prepared,
+                    Ok(None) => {
+                        *report.ends.entry("trap at instantiation".into()).or_default() += 1;
+                        continue;
+                    }
                     Err(error) => {
                         let message = format!("without suspensions: {error:#}");
                         report.differences.push(Difference { subject: subject.clone(), message });
@@ -156,25 +161,34 @@ impl Journeys {
     pub async fn examine(&self, subject: &Subject, suspensions: usize, seed: u64) -> anyhow::Result<Report> {
         let mut report = Report::default();
         let prepared = self.prepare(subject, &mut report).await?;
-        if !prepared.straight.ending.exhausts_stack() {
+        if let Some(prepared) = prepared.filter(|prepared| !prepared.straight.ending.exhausts_stack()) {
             let plan = Plan { suspensions: 0, per_journey: suspensions, seed, generated: 0, until: None };
             self.journey(&prepared, &plan, &mut StdRng::seed_from_u64(seed), &mut report).await;
         }
         Ok(report)
     }
 
-    /// Compiles a program, and runs it without suspensions.
-    async fn prepare<'a>(&self, subject: &'a Subject, report: &mut Report) -> anyhow::Result<Prepared<'a>> {
+    /// Compiles a program, and runs it without suspensions. There is nothing more to do with one that traps before it runs.
+    async fn prepare<'a>(
+        &self,
+        subject: &'a Subject,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<Prepared<'a>>> {
         let compiled = Compiled::new(subject)?;
-        let straight = self.runner().straight(&compiled).await?;
-        let differences = self.peers.differences(subject, &straight.account);
+        let straight = match compiled.initial_trap {
+            Some(_) => None,
+            None => Some(self.runner().straight(&compiled).await?),
+        };
+        let initial = || Account::trapped(compiled.initial_trap.unwrap_or(TrapId::InternalError));
+        let account = straight.as_ref().map_or_else(initial, |straight| straight.account.clone());
+        let differences = self.peers.differences(subject, &account);
         report.engines = self.peers.names().collect();
         report.compared += u64::from(!subject.tests_host);
         report.differences.extend(differences.into_iter().map(|difference| Difference {
             subject: subject.clone(),
             message: format!("without suspensions, {difference}"),
         }));
-        Ok(Prepared { compiled, straight })
+        Ok(straight.map(|straight| Prepared { compiled, straight }))
     }
 
     async fn journey(&self, prepared: &Prepared<'_>, plan: &Plan, rng: &mut StdRng, report: &mut Report) {

@@ -55,6 +55,8 @@ const STRAIGHT: InstanceOptions = InstanceOptions { stack_size: JOURNEY.stack_si
 /// A program, compiled in several ways.
 pub(crate) struct Compiled<'a> {
     pub(crate) subject: &'a Subject,
+    /// With which it ends before anything is executed: a segment does not fit.
+    pub(crate) initial_trap: Option<TrapId>,
     texts: Vec<(Options, Program)>,
 }
 
@@ -64,13 +66,16 @@ impl<'a> Compiled<'a> {
         let host = Options { limits, ..Options::default() };
         let slow = Options { opt_level: OptLevel::None, ..host.clone() };
         let plain = Options { target: Target::X86_64, ..host.clone() };
+        let mut initial_trap = None;
         let compile = |options: Options| {
             let module = gate_compiler::compile(&subject.wasm, &options, &WasiImports)
                 .with_context(|| format!("compile {}", subject.name))?;
+            let trap = module.info.initial.trap.as_ref();
+            initial_trap = trap.and_then(|trap| TrapId::from_number(trap.trap.into()));
             Ok((options, Program::new(module)?))
         };
         let texts = [host, slow, plain].map(compile).into_iter().collect::<anyhow::Result<_>>()?;
-        Ok(Self { subject, texts })
+        Ok(Self { subject, initial_trap, texts })
     }
 }
 
