@@ -10,6 +10,7 @@ use super::{numeric, simd};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
+use crate::stretch::Stretch;
 use crate::trap;
 use crate::value::FuncType;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
@@ -67,7 +68,8 @@ pub(crate) fn translate<'a>(
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
-        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint) {
+        let stretch = Stretch::new(env.graph);
+        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint, stretch) {
             Ok(scan) => {
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
@@ -121,6 +123,7 @@ pub(crate) fn translate<'a>(
         dead_blocks: 0,
         locals: Locals::default(),
         liveness,
+        stretch: Stretch::new(env.graph),
         safepoints: Vec::new(),
         frame_values: MAX_FRAME_VALUES * slack,
         branch_values: MAX_BRANCH_VALUES * slack,
@@ -156,6 +159,7 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) dead_blocks: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
+    stretch: Stretch<'a>,
     pub(super) safepoints: Vec<Safepoint>,
     /// How many more values may be written down at safepoints.
     pub(super) frame_values: usize,
@@ -198,8 +202,12 @@ impl Translator<'_, '_> {
             let (op, offset) = reader.read_with_offset()?;
             self.offset = offset;
             self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
+            let checked = self.reachable && self.stretch.ends_before(&op);
             if self.reachable && self.env.breakpoints.contains(offset) {
-                self.breakpoint(&op)?;
+                self.breakpoint(&op, checked)?;
+            }
+            if checked {
+                self.check_stretch(&op)?;
             }
             self.validator.op(offset, &op)?;
             if self.reachable {
