@@ -59,10 +59,11 @@ pub(crate) fn compile_here(
     })?;
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
-    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32).clone());
+    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32));
     let info = ModuleInfo {
         functions: functions.collect(),
         imported_functions: module.imported_functions(),
+        imports: module.import_names,
         start: module.start,
         trampolines: linked.trampolines,
         memories: layout.memories,

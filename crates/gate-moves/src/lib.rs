@@ -14,6 +14,7 @@
 //! | `ending` | what is compared |
 //! | `coverage` | at which kinds of places, with which types of values programs were stopped |
 //! | `journeys` | many of them, and the report |
+//! | `packets` | packets that are exchanged with services meanwhile |
 //! | `peers` | the same in other engines |
 //! | `account` | what can be compared between engines |
 
@@ -25,11 +26,13 @@ mod coverage;
 mod ending;
 mod generated;
 mod journeys;
+mod packets;
 mod peers;
 mod run;
 mod subject;
 
 pub use coverage::Coverage;
 pub use journeys::{Difference, Journeys, Plan, Report};
+pub use packets::{Exchanged, exchange_packets};
 pub use run::Way;
 pub use subject::{Subject, hand_written, real};

@@ -10,6 +10,7 @@ mod executor;
 mod export;
 mod miscompiled;
 mod program;
+mod samples;
 mod start;
 mod suspend;
 mod syscalls;
