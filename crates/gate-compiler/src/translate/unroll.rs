@@ -52,7 +52,19 @@ fn copies(env: &Env<'_>, body: BinaryReader<'_>) -> Option<u32> {
                 // What it takes to pass arguments.
                 instructions += 8;
             }
-            Operator::Loop { .. } | Operator::Call { .. } | Operator::CallIndirect { .. } => return None,
+            // What is a safepoint or leads to one.
+            Operator::Loop { .. }
+            | Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
+            | Operator::Rethrow { .. } => return None,
             op if is_bulk(&op) => return None,
             Operator::Block { .. } => depth += 1,
             Operator::If { .. } => {
