@@ -5,10 +5,12 @@ use super::control::ControlBlock;
 use super::emit::Emitter;
 use super::resume::Resume;
 use super::signature::{ADDRESS, resume_signature, wasm_signature};
+use super::tail_call::TailCalls;
 use super::variable::Locals;
 use super::{numeric, simd};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
+use crate::features::Features;
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
 use crate::trap;
 use crate::value::FuncType;
@@ -43,7 +45,21 @@ const MAX_BLOCKS: usize = 500_000;
 /// Sum of the numbers of values that are written down at all safepoints of a function.
 const MAX_FRAME_VALUES: usize = MAX_LIVE_LOCALS;
 
-/// Translates and validates a function of the module, and returns its safepoints.
+/// What is known about a function that has been translated.
+pub(crate) struct Translated {
+    pub(crate) safepoints: Vec<Safepoint>,
+    pub(crate) tail_calls: TailCalls,
+    /// What it uses beyond WebAssembly 2.0.
+    pub(crate) features: Features,
+}
+
+impl Default for Translated {
+    fn default() -> Self {
+        Self { safepoints: Vec::new(), tail_calls: TailCalls::default(), features: Features::NONE }
+    }
+}
+
+/// Translates and validates a function of the module.
 pub(crate) fn translate<'a>(
     env: &'a Env<'a>,
     function: u32,
@@ -52,7 +68,7 @@ pub(crate) fn translate<'a>(
     frontend: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
     allocations: &mut FuncValidatorAllocations,
-) -> Result<Vec<Safepoint>, CompileError> {
+) -> Result<Translated, CompileError> {
     let body = env.module.body(function);
     let validator = FuncToValidate {
         resources: body.validator.resources.clone(),
@@ -122,6 +138,8 @@ pub(crate) fn translate<'a>(
         locals: Locals::default(),
         liveness,
         safepoints: Vec::new(),
+        tail_calls: TailCalls::default(),
+        features: Features::NONE,
         frame_values: MAX_FRAME_VALUES * slack,
         branch_values: MAX_BRANCH_VALUES * slack,
         offset: body.body.range().start,
@@ -130,11 +148,11 @@ pub(crate) fn translate<'a>(
     translator.start(&params, entry_check)?;
     translator.body(OperatorsReader::new(reader))?;
     translator.check_entered()?;
-    let Translator { mut emit, validator, safepoints, .. } = translator;
+    let Translator { mut emit, validator, safepoints, tail_calls, features, .. } = translator;
     emit.finish_dumps(&ty.results);
     emit.builder.finalize(config);
     *allocations = validator.into_allocations();
-    Ok(safepoints)
+    Ok(Translated { safepoints, tail_calls, features })
 }
 
 /// A function under translation.
@@ -157,6 +175,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
     pub(super) safepoints: Vec<Safepoint>,
+    pub(super) tail_calls: TailCalls,
+    features: Features,
     /// How many more values may be written down at safepoints.
     pub(super) frame_values: usize,
     /// How many more values may be passed to calls and blocks.
@@ -202,6 +222,7 @@ impl Translator<'_, '_> {
                 self.breakpoint(&op)?;
             }
             self.validator.op(offset, &op)?;
+            self.note_features(&op);
             if self.reachable {
                 self.operator(&op)?;
                 if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS * self.slack {
@@ -213,6 +234,15 @@ impl Translator<'_, '_> {
         }
         reader.finish()?;
         Ok(())
+    }
+
+    /// Takes note of what an instruction is part of, whether control gets there or not.
+    fn note_features(&mut self, op: &Operator<'_>) {
+        match op {
+            Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => self.features.tail_calls = true,
+            _ if simd::is_relaxed(op) => self.features.relaxed_simd = true,
+            _ => {}
+        }
     }
 
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
@@ -251,6 +281,7 @@ impl Translator<'_, '_> {
             _ => {
                 let handled = numeric::translate(op, &mut self.emit.builder, &mut self.stack)
                     || self.control(op)?
+                    || self.tail_call(op)?
                     || self.memory(op)
                     || self.table(op)
                     || self.bulk(op)?

@@ -104,6 +104,7 @@ impl Text {
                     function: 0,
                     code_offset: 0,
                     frame_size: 0,
+                    tail_calls: false,
                     can_stop: false,
                     entry_check: false,
                     name: Some("entry".into()),
