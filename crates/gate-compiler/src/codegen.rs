@@ -173,7 +173,17 @@ impl<'a> Generator<'a> {
                 Ok(Relocation { offset: reloc.offset, kind, target, addend: reloc.addend })
             })
             .collect::<Result<_, CompileError>>()?;
-        Ok(Code { bytes, alignment, relocations, traps, addresses, frame_size, tail_calls, features, safepoints })
+        Ok(Code {
+            bytes,
+            alignment,
+            relocations,
+            traps,
+            addresses,
+            frame_size,
+            tail_calls,
+            features,
+            safepoints,
+        })
     }
 }
 

@@ -63,7 +63,11 @@ pub fn compile(
     Ok(CompiledModule { text: linked.text, info, maps })
 }
 
-fn text(env: &Env<'_>, isa: &dyn TargetIsa, options: &Options) -> Result<(Linked, Anchors, Features), CompileError> {
+fn text(
+    env: &Env<'_>,
+    isa: &dyn TargetIsa,
+    options: &Options,
+) -> Result<(Linked, Anchors, Features), CompileError> {
     let functions: Vec<_> = (0..env.module.functions.len() as u32).collect();
     let functions = generate_all(env, isa, &functions, |generator, &function| generator.function(function))?;
     let entries = entry_functions(env.module);

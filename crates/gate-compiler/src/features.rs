@@ -94,6 +94,11 @@ impl Default for Features {
 }
 
 impl Feature {
+    /// Whether a program that uses it can be stopped wherever it is, and goes on by a snapshot. What is not is off by default.
+    pub const fn is_portable(self) -> bool {
+        true
+    }
+
     /// The feature with a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|feature| feature.name() == name)

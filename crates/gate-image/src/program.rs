@@ -142,7 +142,7 @@ impl Program {
             &BTreeSet<u32>,
         ) -> Result<ResumeText, LoadError>,
     ) -> Result<Self, LoadError> {
-        let (points, outermost) = (frames.resume_points()?, frames.outermost()?);
+        let (points, outermost) = (frames.resume_points()?, frames.called());
         let base = self.base();
         let mut known = base.inner.extended.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|program| program.strong_count() > 0);

@@ -79,6 +79,8 @@ enum Command {
     Runtime(crate::runtime_daemon::RuntimeArgs),
     /// List the services that programs can discover
     Services,
+    /// List the parts of WebAssembly beyond version 2.0 that programs can use
+    Features,
     Completions(CompletionsArgs),
 }
 
@@ -106,6 +108,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Compile(args) => crate::compile::run(args.into()),
         Command::Runtime(args) => crate::runtime_daemon::run(args),
         Command::Services => crate::services::run(),
+        Command::Features => crate::features::run(),
         Command::Completions(args) => completions::run(args.shell),
     });
     match result {

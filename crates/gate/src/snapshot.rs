@@ -116,6 +116,7 @@ fn build(
     cache: &CachePlace,
     purpose: Purpose,
 ) -> Result<Saved, Problem> {
+    restored.check_features(options.features).map_err(snapshot_problem)?;
     let breakpoint = restored.breakpoint();
     let wasm = Arc::new(restored.take_module());
     let mut detour = None;

@@ -262,15 +262,16 @@ impl<'a> SectionReader<'a, '_> {
         if !module.imports.iter().any(|&function| takes_addresses(function)) {
             return Ok(());
         }
-        let problem = if module.memories.first().is_some_and(|memory| memory.memory64) {
-            "memory 0 has 64-bit addresses, but imported functions take 32-bit ones"
-        } else if module.exports.iter().any(|export| {
-            export.kind == ExportKind::Memory && export.name == "memory" && export.index != 0
-        }) {
-            "imported functions use memory 0, but another one is exported as \"memory\""
-        } else {
-            return Ok(());
-        };
+        let problem =
+            if module.memories.first().is_some_and(|memory| memory.memory64) {
+                "memory 0 has 64-bit addresses, but imported functions take 32-bit ones"
+            } else if module.exports.iter().any(|export| {
+                export.kind == ExportKind::Memory && export.name == "memory" && export.index != 0
+            }) {
+                "imported functions use memory 0, but another one is exported as \"memory\""
+            } else {
+                return Ok(());
+            };
         Err(CompileError::new(ErrorKind::Import, None, problem))
     }
 

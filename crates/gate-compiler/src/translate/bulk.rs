@@ -55,17 +55,16 @@ impl Translator<'_, '_> {
                 let ty = self.env.layout.tables[table as usize].ty;
                 self.repeat(Fill(ty), |t, [dst, value, len]| {
                     let desc = t.table_desc(table);
-                    let [dst, len] = [dst, len].map(|operand| memory64::narrowed(&mut t.emit.builder, operand));
+                    let [dst, len] =
+                        [dst, len].map(|operand| memory64::narrowed(&mut t.emit.builder, operand));
                     t.emit.call_rt(RtFunction::TableFill, &[desc, dst, value, len]).expect("has a result")
                 })?;
             }
-            Operator::TableCopy { dst_table, src_table } => {
-                self.repeat(Copy, |t, operands| {
-                    let [dst, src, len] = operands.map(|operand| t.extend(operand));
-                    let (dst_desc, src_desc) = (t.table_desc(dst_table), t.table_desc(src_table));
-                    t.emit.call_rt_by_address(RtFunction::TableCopy, &[dst_desc, src_desc, dst, src, len])
-                })?
-            }
+            Operator::TableCopy { dst_table, src_table } => self.repeat(Copy, |t, operands| {
+                let [dst, src, len] = operands.map(|operand| t.extend(operand));
+                let (dst_desc, src_desc) = (t.table_desc(dst_table), t.table_desc(src_table));
+                t.emit.call_rt_by_address(RtFunction::TableCopy, &[dst_desc, src_desc, dst, src, len])
+            })?,
             Operator::TableInit { elem_index, table } => self.repeat(Init, |t, operands| {
                 let [dst, src, len] = operands.map(|operand| t.extend(operand));
                 let desc = t.table_desc(table);

@@ -239,7 +239,9 @@ impl Translator<'_, '_> {
     /// Takes note of what an instruction is part of, whether control gets there or not.
     fn note_features(&mut self, op: &Operator<'_>) {
         match op {
-            Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => self.features.tail_calls = true,
+            Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => {
+                self.features.tail_calls = true
+            }
             _ if simd::is_relaxed(op) => self.features.relaxed_simd = true,
             _ => {}
         }

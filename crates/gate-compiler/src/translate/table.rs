@@ -51,7 +51,8 @@ impl Translator<'_, '_> {
                 let (value, delta) = self.pop2();
                 let desc = self.table_desc(table);
                 let delta = memory64::narrowed(&mut self.emit.builder, delta);
-                let size = self.emit.call_rt(RtFunction::TableGrow, &[desc, delta, value]).expect("has a result");
+                let size =
+                    self.emit.call_rt(RtFunction::TableGrow, &[desc, delta, value]).expect("has a result");
                 let is_wide = self.env.layout.tables[table as usize].table64;
                 let size = if is_wide { self.emit.ins().sextend(types::I64, size) } else { size };
                 self.stack.push(size);

@@ -1,6 +1,6 @@
 //! Writing snapshots.
 
-use super::encode::push_constant;
+use super::encode::push_offset;
 use super::observe::{missing_function, status};
 use super::pieces::{self, Piece};
 use super::plan::Plan;
@@ -75,7 +75,7 @@ impl<'a> Snapshot<'a> {
         services: &'a [ServiceState],
     ) -> Result<Self, SnapshotError> {
         instance.check_idle()?;
-        let pieces = pieces::find(instance.state(), instance.program().template())?;
+        let pieces = pieces::find(instance.state(), instance.program())?;
         Self::with_pieces(instance, wasm, services, pieces)
     }
 
@@ -202,7 +202,7 @@ pub(super) fn push_segment_header(buf: &mut Vec<u8>, piece: &Piece) {
             leb::push(buf, memory.into());
         }
     }
-    push_constant(buf, Value::I32((piece.offset as u32).cast_signed()));
+    push_offset(buf, piece.offset, piece.is_64);
     leb::push(buf, piece.size);
 }
 

@@ -1,8 +1,8 @@
 //! A very small assembler.
 
 use gate_compiler::{
-    CompiledModule, Export, ExportKind, FuncType, FunctionMap, InitialState, Layout, Maps, MemoryInfo,
-    ModuleInfo, Trampoline,
+    CompiledModule, Export, ExportKind, Features, FuncType, FunctionMap, InitialState, Layout, Maps,
+    MemoryInfo, ModuleInfo, Trampoline,
 };
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::Context;
@@ -86,6 +86,7 @@ impl Text {
                 memories: vec![MemoryInfo {
                     min_pages: 1,
                     max_pages: Some(2),
+                    memory64: false,
                     desc_distance: CONTEXT_SIZE + 16,
                 }],
                 tables: Vec::new(),
@@ -96,6 +97,7 @@ impl Text {
                     entry_size: 16,
                 },
                 initial: InitialState::default(),
+                features: Features::NONE,
             },
             maps: Maps {
                 functions: vec![FunctionMap {

@@ -3,7 +3,7 @@
 use crate::packets::{Offer, Place};
 use crate::quantity::{parse_duration, parse_offset};
 use clap::{Args, ValueEnum, ValueHint};
-use gate_compiler::{OptLevel, Target};
+use gate_compiler::{Feature, Features, OptLevel, Target};
 use gate_wasi::{Access, Builder};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +54,17 @@ pub(crate) struct CompilationArgs {
     /// Which processors to compile for
     #[arg(long, value_name = "TARGET", default_value = "host")]
     target: TargetArg,
+
+    /// Refuse programs that use this part of WebAssembly: one of those which `gate features` lists. Can be given several times
+    #[arg(long = "without", value_name = "FEATURE", value_parser = parse_feature)]
+    without: Vec<Feature>,
+}
+
+fn parse_feature(text: &str) -> Result<Feature, String> {
+    Feature::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
+        format!("it is none of: {}", names.join(", "))
+    })
 }
 
 /// Where compiled modules are kept.
@@ -165,7 +176,11 @@ impl CompilationArgs {
             TargetArg::Aarch64 => Target::Aarch64,
         };
         let breakpoints = breakpoints.iter().copied().collect();
-        gate_compiler::Options { opt_level, target, breakpoints, ..Default::default() }
+        let mut features = Features::default();
+        for &feature in &self.without {
+            features.set(feature, false);
+        }
+        gate_compiler::Options { opt_level, target, features, breakpoints, ..Default::default() }
     }
 }
 
