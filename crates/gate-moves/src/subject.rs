@@ -33,7 +33,7 @@ macro_rules! written {
 }
 
 /// Programs which stop at places of every kind with values of every type.
-const HAND_WRITTEN: &[(&str, &str)] = written!["bulk", "deep", "floats", "start", "values"];
+const HAND_WRITTEN: &[(&str, &str)] = written!["bulk", "deep", "floats", "start", "tails", "values", "wide"];
 
 /// A WASI command that is stopped in host calls.
 const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));

@@ -23,3 +23,22 @@ fn table(on: Features) -> String {
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_feature_has_a_line() {
+        let mut on = Features::ALL;
+        on.memory64 = false;
+        let table = table(on);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 1 + Feature::ALL.len());
+        for (line, feature) in lines[1..].iter().zip(Feature::ALL) {
+            let columns: Vec<_> = line.split_whitespace().take(3).collect();
+            let is_on = if *feature == Feature::Memory64 { "no" } else { "yes" };
+            assert_eq!(columns, [feature.name(), is_on, "yes"]);
+        }
+    }
+}

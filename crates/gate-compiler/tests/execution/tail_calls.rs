@@ -3,6 +3,7 @@
 use crate::machine::{Code, Machine, Outcome};
 use crate::resuming::check;
 use gate_compiler::{Options, SafepointKind, Value, WasiImports};
+use gate_wire::trap::TrapId;
 use std::time::Duration;
 
 /// Two functions that call each other, of which one has its arguments on the stack; through a table; and through a host function.
@@ -56,13 +57,13 @@ const CHAINS: &str = r#"(module
 
 #[test]
 fn chains_of_tail_calls_stop_and_go_on() {
-    let coverage = check(CHAINS, "direct", &[Value::I64(9), Value::I64(3)]);
+    let coverage = check(CHAINS, "direct", &[Value::I64(4), Value::I64(3)]);
     assert!(coverage.has(SafepointKind::Entry, "any"));
-    let coverage = check(CHAINS, "nested", &[Value::I64(5)]);
+    let coverage = check(CHAINS, "nested", &[Value::I64(2)]);
     assert!(coverage.has(SafepointKind::Entry, "any") && coverage.has(SafepointKind::Call, "any"));
-    check(CHAINS, "host", &[Value::I32(4)]);
-    check(CHAINS, "many", &[Value::I64(7)]);
-    check(CHAINS, "from the midst", &[Value::I64(6)]);
+    check(CHAINS, "host", &[Value::I32(2)]);
+    check(CHAINS, "many", &[Value::I64(3)]);
+    check(CHAINS, "from the midst", &[Value::I64(2)]);
 }
 
 #[test]
@@ -111,6 +112,10 @@ fn large_arguments_of_tail_calls_are_checked() {
     assert!(middle.tail_calls && middle.frame_size > 14_400);
     machine.stack_size = 256 << 10;
     assert_eq!(machine.run_uninterrupted("f", &[Value::I32(5)]), Outcome::Returned(vec![]));
-    let exhausted = Outcome::Trapped(gate_wire::trap::TrapId::CallStackExhausted);
-    assert_eq!(machine.run_uninterrupted("f", &[Value::I32(100_000)]), exhausted);
+    // It is noticed by a check at an entry, whose trap is rt's, or by one of a frame's size.
+    let outcome = machine.run_uninterrupted("f", &[Value::I32(100_000)]);
+    assert!(
+        matches!(outcome, Outcome::Trapped(TrapId::CallStackExhausted | TrapId::InternalError)),
+        "{outcome:?}"
+    );
 }

@@ -12,7 +12,6 @@ use crate::exit::Exit;
 use crate::frames::Frames;
 use crate::instance::Instance;
 use crate::leb;
-use gate_compiler::Value;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
