@@ -202,17 +202,13 @@ fn segments_that_do_not_fit_trap_at_instantiation() {
 
 #[test]
 fn constants_are_computed() {
-    let options =
-        Options { features: Features { const_globals: true, ..Features::default() }, ..Options::default() };
-    let module = compiled_with(
+    let module = compiled(
         r#"(module (memory 1)
             (global $a i32 (i32.sub (i32.mul (i32.const 3) (i32.const -7)) (i32.const 1)))
             (global $b (mut i64) (i64.add (i64.const -1) (i64.const 1)))
             (global $c (mut i32) (i32.add (global.get $a) (i32.const 30)))
             (data (offset (i32.add (global.get $a) (i32.const 100))) "x"))"#,
-        &options,
     );
-    let module = module.unwrap();
     let parts = &module.info.initial.instance;
     let value = |global: usize| {
         let part = parts.iter().find(|part| part.distance == module.info.globals[global].distance);
@@ -225,7 +221,7 @@ fn constants_are_computed() {
     // Not without the option.
     let error = compiled_with(
         "(module (global $a i32 (i32.const 1)) (global i32 (global.get $a)))",
-        &Options::default(),
+        &Options { features: Features { const_globals: false, ..Features::default() }, ..Options::default() },
     );
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
 }

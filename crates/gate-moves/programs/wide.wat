@@ -34,7 +34,7 @@
       (drop (memory.grow $wide (i64.const 1)))
       (drop (memory.grow $far (i64.const 1)))
       (drop (table.grow $t (ref.func $f) (i64.const 3)))
-      (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 60))))
+      (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 20))))
     (data.drop $hello)
     (i64.add (i64.add (local.get $sum) (i64x2.extract_lane 1 (local.get $v)))
       (i64.add (memory.size $wide) (table.size $t)))))

@@ -95,11 +95,12 @@ impl Frames {
             input.locals(safepoint, program, &mut slots)?;
             input.operands(safepoint, program, &mut slots)?;
         }
-        chain.finish(called)?;
-        match input.cursor.rest().len() {
-            0 => Ok(Self { program: program.clone(), frames, slots, called: called.unwrap_or_default() }),
-            size => Err(FramesError::Trailing { size }),
+        let size = input.cursor.rest().len();
+        if chain.count() > 0 && size > 0 {
+            return Err(FramesError::Trailing { size });
         }
+        chain.finish(called)?;
+        Ok(Self { program: program.clone(), frames, slots, called: called.unwrap_or_default() })
     }
 }
 
