@@ -7,11 +7,16 @@
 
 mod compile;
 mod density;
+mod files;
 mod floor;
+mod packets;
 mod peer;
+mod peer_process;
+mod python;
 mod run;
 mod start;
 mod stats;
+mod stop;
 mod stress;
 mod subject;
 mod suspend;
@@ -46,8 +51,22 @@ enum Action {
     },
     /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
     Suspend(Selection),
+    /// Packets between programs and services, and bytes between two processes with nothing between them.
+    Packets(packets::Selected),
+    /// What the latter of these processes does.
+    #[command(hide = true)]
+    BarePeer {
+        /// Its part.
+        role: packets::Role,
+    },
+    /// Time of stopping programs that do their best not to stop. Fails if it is not what is promised.
+    Stop(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
+    /// Time of starting Python, and other large programs, as whole commands.
+    Python(Selection),
+    /// Speed of reading files, and of small calls.
+    Files(Selection),
     /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
     Stress {
         /// For how long.
@@ -94,7 +113,12 @@ fn main() -> anyhow::Result<()> {
         Action::Throughput(selection) => runtime()?.block_on(throughput::measure(&selection)),
         Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
+        Action::Packets(selected) => packets::run(&selected),
+        Action::BarePeer { role } => packets::play(role),
+        Action::Stop(selection) => runtime()?.block_on(stop::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
+        Action::Python(selection) => python::measure(&selection),
+        Action::Files(selection) => runtime()?.block_on(files::measure(&selection)),
         Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
     }

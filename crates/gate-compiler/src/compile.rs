@@ -4,6 +4,7 @@ use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
 use crate::codegen::{Code, Generator};
 use crate::compiled::{Anchors, CompiledModule, ModuleInfo};
+use crate::deadline::Deadline;
 use crate::error::CompileError;
 use crate::features::Features;
 use crate::imports::ImportResolver;
@@ -27,12 +28,25 @@ const THREAD_STACK_SIZE: usize = 8 << 20;
 ///
 /// # Errors
 ///
-/// The bytes are not a valid module, they use or import what there is not, or exceed a limit.
+/// The bytes are not a valid module, they use or import what there is not, or exceed a limit. A worker is at fault.
 pub fn compile(
     wasm: &[u8],
     options: &Options,
     imports: &dyn ImportResolver,
 ) -> Result<CompiledModule, CompileError> {
+    match &options.worker {
+        Some(worker) => worker.compile(wasm, options),
+        None => compile_here(wasm, options, imports),
+    }
+}
+
+/// Compiles a module in this process.
+pub(crate) fn compile_here(
+    wasm: &[u8],
+    options: &Options,
+    imports: &dyn ImportResolver,
+) -> Result<CompiledModule, CompileError> {
+    let deadline = Deadline::new(options);
     let isa = isa::target(options)?;
     let module = Module::parse(wasm, options, imports)?;
     let layout = InstanceLayout::new(&module)?;
@@ -41,15 +55,16 @@ pub fn compile(
     breakpoints.check(&module)?;
     let graph = threads.install(|| CallGraph::new(&module, breakpoints));
     let (linked, anchors, features) = threads.install(|| {
-        let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints };
+        let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints, deadline };
         text(&env, &*isa, options)
     })?;
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
-    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32).clone());
+    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32));
     let info = ModuleInfo {
         functions: functions.collect(),
         imported_functions: module.imported_functions(),
+        imports: module.import_names,
         start: module.start,
         trampolines: linked.trampolines,
         memories: layout.memories,
@@ -98,7 +113,13 @@ pub(crate) fn generate_all<'a, T: Sync>(
 ) -> Result<Vec<Code>, CompileError> {
     let results: Vec<_> = what
         .par_iter()
-        .map_init(|| Generator::new(env, isa), |generator, item| generate(generator, item))
+        .map_init(
+            || Generator::new(env, isa),
+            |generator, item| {
+                env.deadline.check()?;
+                generate(generator, item)
+            },
+        )
         .collect();
     results.into_iter().collect()
 }

@@ -1,6 +1,7 @@
 //! What compilation produces.
 
 use crate::features::Features;
+use crate::function_types::FunctionTypes;
 use crate::value::{FuncType, ValType};
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +24,11 @@ pub struct CompiledModule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// Types of all functions, imported ones first.
-    pub functions: Vec<FuncType>,
+    pub functions: FunctionTypes,
     /// Number of imported functions.
     pub imported_functions: u32,
+    /// Names of the imported functions: of their modules, and their own. By index.
+    pub imports: Vec<(String, String)>,
     /// Exported items, in the order of the module.
     pub exports: Vec<Export>,
     /// Function which instantiation calls before anything else.
@@ -237,6 +240,8 @@ pub struct FunctionMap {
     /// Whether it can end in a tail call, so that a function which its caller does not call returns in its place. That one's
     /// results have the same types.
     pub tail_calls: bool,
+    /// Greatest number of instructions that a call executes before there is a check.
+    pub unchecked_instructions: u32,
     /// Name from the module's name section, else its first export name.
     pub name: Option<String>,
 }
@@ -295,7 +300,8 @@ pub enum SafepointKind {
     Loop,
     /// The call's frame is the next inner one. The operands are those below its arguments.
     Call,
-    /// The instruction is executed (again). The operands include its own.
+    /// The instruction is executed (again). The operands include its own. If it is a call, the code offset is that of its second
+    /// byte.
     Instruction,
     /// The instruction, at which there is a breakpoint, is executed. The operands include its own.
     ///

@@ -43,6 +43,7 @@ pub(crate) use trampoline::{resume_trampoline, trampoline};
 
 use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
+use crate::deadline::Deadline;
 use crate::layout::InstanceLayout;
 use crate::module::Module;
 
@@ -52,4 +53,5 @@ pub(crate) struct Env<'a> {
     pub(crate) layout: &'a InstanceLayout,
     pub(crate) graph: &'a CallGraph,
     pub(crate) breakpoints: Breakpoints<'a>,
+    pub(crate) deadline: Deadline,
 }

@@ -12,12 +12,13 @@ pub(crate) use fork::ForkArgs;
 pub(crate) use look::{CoredumpArgs, InspectArgs, MemoryRange};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use run::{RunArgs, Tmpfs, Variable};
-pub(crate) use shared::{CacheArgs, Dir, DirArgs};
+pub(crate) use shared::{CacheArgs, Dir, GrantArgs, ServiceArgs};
 
 use crate::log::LogFormat;
 use crate::{completions, log, output};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use gate_compiler::GateImports;
 use std::process::ExitCode;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (cranelift ", env!("GATE_CRANELIFT_VERSION"), ")");
@@ -31,6 +32,14 @@ Examples:
   gate inspect state.wasm
   gate resume state.wasm
   gate compile --listing math.wat";
+
+const SERVICES_EXAMPLES: &str = "\
+Examples:
+  What every program can discover:
+    gate services
+
+  Whether a service in another process is there:
+    gate services --service notes=grpc:unix:/tmp/notes.sock";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -77,11 +86,24 @@ enum Command {
     Coredump(CoredumpArgs),
     Compile(CompileArgs),
     Runtime(crate::runtime_daemon::RuntimeArgs),
-    /// List the services that programs can discover
-    Services,
+    Services(ServicesArgs),
     /// List the parts of WebAssembly beyond version 2.0 that programs can use
     Features,
     Completions(CompletionsArgs),
+    /// Compile what standard input contains. For --compile-isolated
+    #[command(name = shared::WORKER_COMMAND, hide = true)]
+    CompileWorker,
+}
+
+/// List the services that programs can discover
+///
+/// With --service, those that `gate run` would add are there, too. Services in other processes are asked, and the third column says
+/// why one is not available.
+#[derive(Debug, Args)]
+#[command(after_long_help = SERVICES_EXAMPLES)]
+pub(crate) struct ServicesArgs {
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 }
 
 /// Print a script that completes the command line in a shell
@@ -99,6 +121,9 @@ pub(crate) fn parse() -> Cli {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> ExitCode {
+    if let Command::CompileWorker = cli.command {
+        return gate_compiler::worker::main(&GateImports);
+    }
     let result = log::init(&cli.log, cli.log_format).and_then(|()| match cli.command {
         Command::Run(args) => crate::run::run(args.into()),
         Command::Resume(args) => crate::resume::run(args.into()),
@@ -107,9 +132,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Coredump(args) => crate::coredump::run(args.into()),
         Command::Compile(args) => crate::compile::run(args.into()),
         Command::Runtime(args) => crate::runtime_daemon::run(args),
-        Command::Services => crate::services::run(),
+        Command::Services(args) => crate::services::run(args),
         Command::Features => crate::features::run(),
         Command::Completions(args) => completions::run(args.shell),
+        Command::CompileWorker => unreachable!("it was dealt with"),
     });
     match result {
         Ok(status) => status.into(),

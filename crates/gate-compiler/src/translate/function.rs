@@ -12,6 +12,7 @@ use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
 use crate::features::Features;
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
+use crate::stretch::Stretch;
 use crate::trap;
 use crate::value::FuncType;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
@@ -83,7 +84,8 @@ pub(crate) fn translate<'a>(
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
-        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint) {
+        let stretch = Stretch::new(env.graph);
+        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint, stretch) {
             Ok(scan) => {
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
@@ -137,6 +139,7 @@ pub(crate) fn translate<'a>(
         dead_blocks: 0,
         locals: Locals::default(),
         liveness,
+        stretch: Stretch::new(env.graph),
         safepoints: Vec::new(),
         tail_calls: TailCalls::default(),
         features: Features::NONE,
@@ -174,6 +177,7 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) dead_blocks: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
+    stretch: Stretch<'a>,
     pub(super) safepoints: Vec<Safepoint>,
     pub(super) tail_calls: TailCalls,
     features: Features,
@@ -218,8 +222,12 @@ impl Translator<'_, '_> {
             let (op, offset) = reader.read_with_offset()?;
             self.offset = offset;
             self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
+            let checked = self.reachable && self.stretch.ends_before(&op);
             if self.reachable && self.env.breakpoints.contains(offset) {
-                self.breakpoint(&op)?;
+                self.breakpoint(&op, checked)?;
+            }
+            if checked {
+                self.check_stretch(&op)?;
             }
             self.validator.op(offset, &op)?;
             self.note_features(&op);

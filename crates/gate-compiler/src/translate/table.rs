@@ -3,6 +3,7 @@
 use super::function::Translator;
 use super::memory64;
 use super::signature::ADDRESS;
+use crate::trap;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use gate_wire::context::{RtFunction, TableDesc};
@@ -85,14 +86,17 @@ impl Translator<'_, '_> {
         self.emit.instance_address(self.env.layout.tables[table as usize].desc_distance)
     }
 
-    /// Checks an index, which has 32 bits afterwards.
+    /// Traps if the index is out of bounds. Returns the index to be used, which has 32 bits: zero if the processor executes what
+    /// follows although it is out of bounds, because it has guessed that the check would pass.
     pub(super) fn checked_table_index(&mut self, index: Value, table: u32, trap: TrapId) -> Value {
         let size = self.table_size(table);
         let is_wide = memory64::is_wide(&self.emit.builder, index);
         let size = if is_wide { self.extend(size) } else { size };
         let outside = self.emit.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
-        self.emit.ins().trapnz(outside, crate::trap::code(trap));
-        if is_wide { self.emit.ins().ireduce(types::I32, index) } else { index }
+        self.emit.ins().trapnz(outside, trap::code(trap));
+        let index = if is_wide { self.emit.ins().ireduce(types::I32, index) } else { index };
+        let zero = self.emit.ins().iconst(types::I32, 0);
+        self.emit.ins().select_spectre_guard(outside, zero, index)
     }
 
     /// The address to which a table's offset is to be added.

@@ -37,7 +37,7 @@ pub(super) fn find(state: &State, program: &Program) -> Result<Vec<Piece>, Image
     let template = program.template();
     let mut pieces = Pieces { list: Vec::new(), gap: MIN_GAP };
     let (mut current, mut reference) = (Vec::new(), Vec::new());
-    for (index, template) in template.memories.iter().enumerate() {
+    for (index, template) in template.memories()?.iter().enumerate() {
         let size = state.memory_size(index).map_err(ImageError::system("read the size of a memory"))?;
         for window in windows(state, index, size, template) {
             let window = window?;

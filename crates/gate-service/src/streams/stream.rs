@@ -1,6 +1,6 @@
 //! One stream.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use gate_runtime::{Packet, ServiceError};
 use gate_wire::packet::{DATA_HEADER_SIZE, Data, Domain, Flow, HEADER_SIZE, MAX_PACKET_SIZE};
 use std::collections::VecDeque;
@@ -15,7 +15,13 @@ pub(super) const MAX_OUTPUT: usize = 256 << 10;
 /// Most bytes of a data packet.
 const MAX_DATA: usize = MAX_PACKET_SIZE - HEADER_SIZE - DATA_HEADER_SIZE;
 
-/// Bytes in pieces, as they came.
+/// Pieces smaller than this are joined, in bytes: each piece takes some memory of its own.
+const SMALL: usize = 1024;
+
+/// What is joined becomes hardly larger than this, in bytes.
+const JOINED: usize = 16 << 10;
+
+/// Bytes in pieces, as they came if they are not small.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Bytes>,
@@ -28,10 +34,21 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.size += piece.len();
-            self.pieces.push_back(piece);
+        if piece.is_empty() {
+            return;
         }
+        self.size += piece.len();
+        let joinable = |last: &mut Bytes| piece.len() < SMALL && last.len() < JOINED;
+        let piece = match self.pieces.pop_back_if(joinable) {
+            Some(last) => {
+                // Somebody may be looking at it.
+                let mut joined = last.try_into_mut().unwrap_or_else(|last| BytesMut::from(&last[..]));
+                joined.extend_from_slice(&piece);
+                joined.freeze()
+            }
+            None => piece,
+        };
+        self.pieces.push_back(piece);
     }
 
     /// Copies out of it as much as fits. Returns how much that is.
@@ -161,10 +178,9 @@ impl Stream {
         Some(Packet::new(Domain::Data, content))
     }
 
-    /// Nothing is to be expected in either direction.
+    /// Both ends have been told, and nothing is left that the host could read.
     pub(super) fn is_over(&self) -> bool {
-        (self.input_ended && self.input.len() == 0 || self.close_told)
-            && (self.end_told || self.output_closed)
+        self.close_told && self.end_told && self.input.len() == 0
     }
 
     pub(super) fn close_input(&mut self) {
@@ -172,21 +188,26 @@ impl Stream {
         self.input.clear();
     }
 
-    /// How much more to want from the program, if that is worth a packet; zero if nothing any more.
+    /// How much more to want from the program, if that is worth a packet; zero if nothing any more. The program's own end is
+    /// answered in this way, too: programs built for the original system wait for that.
     fn flow(&self) -> Option<usize> {
-        if self.input_closed {
-            return (!self.close_told && !self.input_ended).then_some(0);
+        if self.input_closed || self.input_ended {
+            return (!self.close_told).then_some(0);
         }
         let room = WINDOW.saturating_sub(self.input.len() + self.granted);
-        (!self.input_ended && room >= WINDOW / 2).then_some(room)
+        (room >= WINDOW / 2).then_some(room)
     }
 
     fn data_size(&self) -> usize {
         self.output.len().min(self.window as usize).min(MAX_DATA)
     }
 
+    /// An end comes only to a program that would take more: some programs for the original system forget a stream's packets when
+    /// they see it. That the program wants nothing more is answered by one, too.
     fn has_end(&self) -> bool {
-        self.output_ended && !self.end_told && !self.output_closed && self.output.len() == 0
+        (self.output_ended && self.window > 0 || self.output_closed)
+            && !self.end_told
+            && self.output.len() == 0
     }
 }
 

@@ -190,8 +190,9 @@ fn check_stack(code: &Code, frames: &[Frame], outermost: u32) {
             Some(Callee::Function(function)) => assert!(returns_for(callee.unwrap(), function)),
             Some(Callee::Signature(signature)) => {
                 let signature = &module.maps.signatures[signature as usize];
-                let mut called = (0..).zip(&module.info.functions).filter(|&(_, ty)| ty == signature);
-                assert!(called.any(|(called, _)| returns_for(callee.unwrap(), called)));
+                let functions = &module.info.functions;
+                let mut called = (0..functions.len()).filter(|&called| functions[called] == *signature);
+                assert!(called.any(|called| returns_for(callee.unwrap(), called as u32)));
             }
             None => {}
         }
