@@ -1,4 +1,4 @@
-;; Memories and a table with 64-bit addresses beside one with 32-bit ones, and relaxed vector instructions.
+;; Memories and a table with 64-bit addresses beside one with 32-bit ones.
 (module
   (memory $wide (export "memory") i64 40 60)
   (memory $narrow (export "another memory") 20 30)
@@ -26,9 +26,7 @@
       (loop $sum
         (local.set $sum (i64.rotl (i64.add (local.get $sum)
           (call_indirect $t (type $get) (local.get $at) (i64.add (i64.const 3990) (i64.and (local.get $at) (i64.const 1))))) (i64.const 9)))
-        (local.set $v (i16x8.relaxed_dot_i8x16_i7x16_s
-          (i8x16.relaxed_swizzle (v128.load $wide (local.get $at)) (local.get $v))
-          (i32x4.relaxed_trunc_f32x4_s (f32x4.relaxed_madd (local.get $v) (f32x4.splat (f32.const 3)) (f32x4.splat (f32.const 1))))))
+        (local.set $v (i64x2.add (v128.load $wide (local.get $at)) (i8x16.swizzle (local.get $v) (v128.load $wide offset=3 (local.get $at)))))
         (i64.store $far (local.get $at) (i64x2.extract_lane 0 (local.get $v)))
         (br_if $sum (i64.lt_u (local.tee $at (i64.add (local.get $at) (i64.const 24))) (i64.const 60000))))
       (drop (memory.grow $wide (i64.const 1)))
