@@ -116,8 +116,12 @@ impl Summary {
         while !reader.eof() && self.instructions <= LIGHT_INSTRUCTIONS {
             self.instructions += 1;
             match reader.read()? {
-                Operator::Call { function_index } => self.callees.push(function_index),
-                Operator::CallIndirect { .. } => {
+                // A tail call is a call here: what the callee needs, the caller needs, and callers of the caller. A cycle of tail calls
+                // never becomes light, like one of calls; so each function in it has a check at its entry.
+                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                    self.callees.push(function_index);
+                }
+                Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
@@ -214,6 +218,27 @@ mod tests {
         assert_eq!(reaches, [0, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let checked: Vec<_> = (0..12).filter(|&function| graph.needs_entry_check(function)).collect();
         assert_eq!(checked, [4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn tail_calls_are_calls() {
+        let graph = graph(
+            r#"(module
+                (import "wasi_snapshot_preview1" "sched_yield" (func $host (result i32)))
+                (table 1 funcref)
+                (func $leaf)
+                (func $parent return_call $leaf)
+                (func $itself return_call $itself)
+                (func $even return_call $odd) (func $odd return_call $even)
+                (func $to_even return_call $even)
+                (func $to_host (result i32) return_call $host)
+                (func $indirect (return_call_indirect (i32.const 0)))
+                (func $calls_to_even call $to_even))"#,
+        );
+        let reaches: Vec<_> = (0..10).filter(|&function| graph.reaches_safepoint(function)).collect();
+        assert_eq!(reaches, [0, 3, 4, 5, 6, 7, 8, 9]);
+        let checked: Vec<_> = (0..10).filter(|&function| graph.needs_entry_check(function)).collect();
+        assert_eq!(checked, [3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

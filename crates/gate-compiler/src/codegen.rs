@@ -2,8 +2,9 @@
 
 use crate::compiled::Safepoint;
 use crate::error::{CompileError, ErrorKind};
+use crate::features::Features;
 use crate::symbol::Symbol;
-use crate::translate::{self, Entrance, Env, ThunkEntrance};
+use crate::translate::{self, Entrance, Env, ThunkEntrance, Translated};
 use crate::trap;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -34,6 +35,10 @@ pub(crate) struct Code {
     pub(crate) addresses: Vec<(u32, u32, u32)>,
     /// Bytes of stack that it takes, with the return address.
     pub(crate) frame_size: u32,
+    /// Whether it can end in a tail call.
+    pub(crate) tail_calls: bool,
+    /// What the function uses.
+    pub(crate) features: Features,
     pub(crate) safepoints: Vec<Safepoint>,
 }
 
@@ -97,7 +102,7 @@ impl<'a> Generator<'a> {
         self.context.clear();
         let config = self.isa.frontend_config();
         translate::trampoline(self.env, function, &mut self.context.func, &mut self.frontend, config);
-        self.generate(function, Vec::new())
+        self.generate(function, Translated::default())
     }
 
     /// Generates the trampoline through which a function goes on.
@@ -105,7 +110,7 @@ impl<'a> Generator<'a> {
         self.context.clear();
         let config = self.isa.frontend_config();
         translate::resume_trampoline(self.env, function, &mut self.context.func, &mut self.frontend, config);
-        self.generate(function, Vec::new())
+        self.generate(function, Translated::default())
     }
 
     fn thunk(&mut self, function: u32, entrance: ThunkEntrance) -> Result<Code, CompileError> {
@@ -113,7 +118,7 @@ impl<'a> Generator<'a> {
         let config = self.isa.frontend_config();
         let func = &mut self.context.func;
         let safepoint = translate::thunk(self.env, function, entrance, func, &mut self.frontend, config);
-        self.generate(function, vec![safepoint])
+        self.generate(function, Translated { safepoints: vec![safepoint], ..Translated::default() })
     }
 
     fn body(&mut self, function: u32, entrance: Entrance<'a>) -> Result<Code, CompileError> {
@@ -127,14 +132,15 @@ impl<'a> Generator<'a> {
             self.isa.frontend_config(),
             &mut self.allocations,
         );
-        let safepoints = result.inspect_err(|_| {
+        let translated = result.inspect_err(|_| {
             // What is left of a function that was given up must not get into the next.
             self.frontend = FunctionBuilderContext::new();
         })?;
-        self.generate(function, safepoints)
+        self.generate(function, translated)
     }
 
-    fn generate(&mut self, function: u32, safepoints: Vec<Safepoint>) -> Result<Code, CompileError> {
+    fn generate(&mut self, function: u32, translated: Translated) -> Result<Code, CompileError> {
+        let Translated { safepoints, tail_calls, features } = translated;
         if let Err(error) = self.context.compile(self.isa, &mut ControlPlane::default()) {
             let offset = (function >= self.env.module.imported_functions())
                 .then(|| self.env.module.body(function).body.range().start);
@@ -151,8 +157,10 @@ impl<'a> Generator<'a> {
             .filter(|range| range.loc != SourceLoc::default())
             .map(|range| (range.start, range.end, range.loc.bits()))
             .collect();
-        let frame_size =
-            buffer.frame_layout().map_or(0, |layout| layout.frame_to_fp_offset) + FRAME_HEADER_SIZE;
+        let frame_size = buffer.frame_layout().map_or(0, |layout| layout.frame_to_fp_offset)
+            + tail_calls.arguments_size
+            + FRAME_HEADER_SIZE;
+        let tail_calls = tail_calls.any;
         let relocations = buffer
             .relocs()
             .iter()
@@ -165,7 +173,17 @@ impl<'a> Generator<'a> {
                 Ok(Relocation { offset: reloc.offset, kind, target, addend: reloc.addend })
             })
             .collect::<Result<_, CompileError>>()?;
-        Ok(Code { bytes, alignment, relocations, traps, addresses, frame_size, safepoints })
+        Ok(Code {
+            bytes,
+            alignment,
+            relocations,
+            traps,
+            addresses,
+            frame_size,
+            tail_calls,
+            features,
+            safepoints,
+        })
     }
 }
 

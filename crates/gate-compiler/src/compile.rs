@@ -6,6 +6,7 @@ use crate::codegen::{Code, Generator};
 use crate::compiled::{Anchors, CompiledModule, ModuleInfo};
 use crate::deadline::Deadline;
 use crate::error::CompileError;
+use crate::features::Features;
 use crate::imports::ImportResolver;
 use crate::initial::initial_state;
 use crate::isa;
@@ -53,7 +54,7 @@ pub(crate) fn compile_here(
     let breakpoints = Breakpoints::new(&options.breakpoints);
     breakpoints.check(&module)?;
     let graph = threads.install(|| CallGraph::new(&module, breakpoints));
-    let (linked, anchors) = threads.install(|| {
+    let (linked, anchors, features) = threads.install(|| {
         let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints, deadline };
         text(&env, &*isa, options)
     })?;
@@ -71,18 +72,26 @@ pub(crate) fn compile_here(
         globals: layout.globals,
         layout: layout.region,
         initial,
+        features: features.union(module.features),
         exports: module.exports,
     };
     Ok(CompiledModule { text: linked.text, info, maps })
 }
 
-fn text(env: &Env<'_>, isa: &dyn TargetIsa, options: &Options) -> Result<(Linked, Anchors), CompileError> {
+fn text(
+    env: &Env<'_>,
+    isa: &dyn TargetIsa,
+    options: &Options,
+) -> Result<(Linked, Anchors, Features), CompileError> {
     let functions: Vec<_> = (0..env.module.functions.len() as u32).collect();
     let functions = generate_all(env, isa, &functions, |generator, &function| generator.function(function))?;
     let entries = entry_functions(env.module);
     let trampolines =
         generate_all(env, isa, &entries, |generator, &function| generator.trampoline(function))?;
-    link(env.module, functions, entries.into_iter().zip(trampolines).collect(), options.limits.text_size)
+    let features = functions.iter().fold(Features::NONE, |all, code| all.union(code.features));
+    let trampolines = entries.into_iter().zip(trampolines).collect();
+    let (linked, anchors) = link(env.module, functions, trampolines, options.limits.text_size)?;
+    Ok((linked, anchors, features))
 }
 
 /// So many threads, or one per processor if it is zero.

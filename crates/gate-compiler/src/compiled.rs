@@ -1,5 +1,6 @@
 //! What compilation produces.
 
+use crate::features::Features;
 use crate::function_types::FunctionTypes;
 use crate::value::{FuncType, ValType};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub struct ModuleInfo {
     pub layout: Layout,
     /// What a new instance's state contains besides zeros.
     pub initial: InitialState,
+    /// What the module uses beyond WebAssembly 2.0.
+    pub features: Features,
 }
 
 /// An exported item.
@@ -87,6 +90,8 @@ pub struct MemoryInfo {
     pub min_pages: u64,
     /// Greatest size in WebAssembly pages, if the module declares one.
     pub max_pages: Option<u64>,
+    /// Whether addresses are 64-bit.
+    pub memory64: bool,
     /// Distance of the [`MemoryDesc`](gate_wire::context::MemoryDesc) below the context address.
     pub desc_distance: u32,
 }
@@ -101,6 +106,8 @@ pub struct TableInfo {
     /// Greatest number of elements: the declared maximum or the compiler's limit, whichever is less. So much
     /// space is reserved in the instance region.
     pub max: u32,
+    /// Whether indices are 64-bit.
+    pub table64: bool,
     /// Distance of the elements (4 bytes each) below the context address.
     pub distance: u32,
     /// Distance of the [`TableDesc`](gate_wire::context::TableDesc) below the context address.
@@ -230,6 +237,9 @@ pub struct FunctionMap {
     pub can_stop: bool,
     /// Whether the function's entry is a safepoint.
     pub entry_check: bool,
+    /// Whether it can end in a tail call, so that a function which its caller does not call returns in its place. That one's
+    /// results have the same types.
+    pub tail_calls: bool,
     /// Greatest number of instructions that a call executes before there is a check.
     pub unchecked_instructions: u32,
     /// Name from the module's name section, else its first export name.

@@ -3,6 +3,7 @@
 //! Nothing that a constant expression can read depends on the instance, because only functions can be imported.
 
 use crate::error::{CompileError, ErrorKind};
+use crate::features::Features;
 use crate::module::Global;
 use wasmparser::{ConstExpr, Operator};
 
@@ -17,8 +18,12 @@ impl Const {
     }
 }
 
-/// Evaluates an expression that has been validated.
-pub(crate) fn evaluate(expr: &ConstExpr<'_>, globals: &[Global]) -> Result<Const, CompileError> {
+/// Evaluates an expression that has been validated, and adds the features that it uses.
+pub(crate) fn evaluate(
+    expr: &ConstExpr<'_>,
+    globals: &[Global],
+    features: &mut Features,
+) -> Result<Const, CompileError> {
     let mut stack: Vec<u128> = Vec::new();
     let mut reader = expr.get_operators_reader();
     loop {
@@ -30,6 +35,17 @@ pub(crate) fn evaluate(expr: &ConstExpr<'_>, globals: &[Global]) -> Result<Const
         };
         // The low half of a 64-bit result is the 32-bit one.
         let low = |bits: u128| u128::from(bits as u32);
+        match op {
+            // Globals cannot be imported.
+            Operator::GlobalGet { .. } => features.const_globals = true,
+            Operator::I32Add
+            | Operator::I32Sub
+            | Operator::I32Mul
+            | Operator::I64Add
+            | Operator::I64Sub
+            | Operator::I64Mul => features.extended_const = true,
+            _ => {}
+        }
         let value = match op {
             Operator::I32Const { value } => u128::from(value.cast_unsigned()),
             Operator::I64Const { value } => u128::from(value.cast_unsigned()),

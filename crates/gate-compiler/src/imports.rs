@@ -62,6 +62,34 @@ impl ImportResolver for GateImports {
     }
 }
 
+/// Whether a host function is given addresses in linear memory.
+pub(crate) fn takes_addresses(function: u32) -> bool {
+    use WasiFunction::*;
+    let wasi = WasiFunction::from_number(function).is_some_and(|function| {
+        !matches!(
+            function,
+            FdAdvise
+                | FdAllocate
+                | FdClose
+                | FdDatasync
+                | FdFdstatSetFlags
+                | FdFdstatSetRights
+                | FdFilestatSetSize
+                | FdFilestatSetTimes
+                | FdRenumber
+                | FdSync
+                | ProcExit
+                | ProcRaise
+                | SchedYield
+                | SockShutdown
+        )
+    });
+    let gate = GateFunction::from_number(function).is_some_and(|function| {
+        matches!(function, GateFunction::Io | GateFunction::IoWithoutFlags | GateFunction::Debug)
+    });
+    wasi || gate || UnstableFunction::from_number(function).is_some()
+}
+
 fn wasi_function(name: &str, ty: &FuncType) -> Result<u32, ImportProblem> {
     let function = WasiFunction::from_name(name).ok_or(ImportProblem::Unknown)?;
     checked(function as u32, function.params(), function.results(), ty)

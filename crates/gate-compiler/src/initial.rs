@@ -46,8 +46,9 @@ fn active_segments(
     for segment in &module.elements {
         let SegmentMode::Active { target, offset } = segment.mode else { continue };
         let table = &layout.tables[target as usize];
-        let end = u64::from(offset) + segment.items.len() as u64;
-        if end > u64::from(table.min) {
+        let end = offset.checked_add(segment.items.len() as u64);
+        if end.is_none_or(|end| end > u64::from(table.min)) {
+            let end = end.unwrap_or(u64::MAX);
             let message = format!(
                 "element segment at offset {:#x}: elements {offset}..{end} of table {target} exceed its size of {}",
                 segment.offset, table.min
@@ -56,14 +57,15 @@ fn active_segments(
         }
         if !segment.items.is_empty() {
             let bytes = segment.items.iter().flat_map(|item| item.to_le_bytes()).collect();
-            state.instance.push(InstanceBytes { distance: table.distance - 4 * offset, bytes });
+            state.instance.push(InstanceBytes { distance: table.distance - 4 * offset as u32, bytes });
         }
     }
     for segment in &module.data {
         let SegmentMode::Active { target, offset } = segment.mode else { continue };
         let size = layout.memories[target as usize].min_pages * WASM_PAGE_SIZE;
-        let end = u64::from(offset) + segment.bytes.len() as u64;
-        if end > size {
+        let end = offset.checked_add(segment.bytes.len() as u64);
+        if end.is_none_or(|end| end > size) {
+            let end = end.unwrap_or(u64::MAX);
             let message = format!(
                 "data segment at offset {:#x}: bytes {offset:#x}..{end:#x} of memory {target} exceed its size of {size:#x}",
                 segment.offset
@@ -72,7 +74,7 @@ fn active_segments(
         }
         if !segment.bytes.is_empty() {
             let bytes = segment.bytes.to_vec();
-            state.memory.push(MemoryBytes { memory: target, offset: offset.into(), bytes });
+            state.memory.push(MemoryBytes { memory: target, offset, bytes });
         }
     }
     Ok(())

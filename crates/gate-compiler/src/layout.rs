@@ -33,6 +33,7 @@ impl InstanceLayout {
             .map(|(index, memory)| MemoryInfo {
                 min_pages: memory.min_pages,
                 max_pages: memory.max_pages,
+                memory64: memory.memory64,
                 desc_distance: memory_desc_distance(index) as u32,
             })
             .collect();
@@ -67,6 +68,7 @@ impl InstanceLayout {
                 ty: table.ty,
                 min: table.min,
                 max,
+                table64: table.table64,
                 distance: space.take(4 * u64::from(max), 64),
                 desc_distance,
             })

@@ -6,8 +6,9 @@ mod sections;
 use crate::compiled::Export;
 use crate::const_expr::Const;
 use crate::error::{CompileError, ErrorKind};
+use crate::features::Features;
 use crate::imports::ImportResolver;
-use crate::options::{Features, Options};
+use crate::options::Options;
 use crate::value::{FuncType, ValType};
 use std::collections::HashMap;
 use wasmparser::{FuncToValidate, FunctionBody, Validator, ValidatorResources, WasmFeatures};
@@ -35,6 +36,8 @@ pub(crate) struct Module<'a> {
     pub(crate) data: Vec<DataSegment<'a>>,
     /// Functions' names from the name section.
     pub(crate) names: HashMap<u32, String>,
+    /// What it uses, outside of function bodies.
+    pub(crate) features: Features,
 }
 
 /// A function body, to be validated when it is compiled.
@@ -48,11 +51,15 @@ pub(crate) struct Table {
     pub(crate) min: u32,
     /// Greatest number of elements: declared, else the limit.
     pub(crate) max: u32,
+    /// Whether its indices are 64-bit.
+    pub(crate) table64: bool,
 }
 
 pub(crate) struct Memory {
     pub(crate) min_pages: u64,
     pub(crate) max_pages: Option<u64>,
+    /// Whether its addresses are 64-bit.
+    pub(crate) memory64: bool,
 }
 
 pub(crate) struct Global {
@@ -70,7 +77,7 @@ pub(crate) enum SegmentMode {
         /// Index of the memory or table.
         target: u32,
         /// Where in it.
-        offset: u32,
+        offset: u64,
     },
     /// Not at all: it declares function references.
     Declared,
@@ -152,8 +159,12 @@ fn invalidity(wasm: &[u8], features: Features) -> Option<CompileError> {
 
 /// The features of WebAssembly that modules may use.
 pub(crate) fn wasm_features(features: Features) -> WasmFeatures {
-    let mut wasm = WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST;
+    let mut wasm = WasmFeatures::WASM2;
+    wasm.set(WasmFeatures::TAIL_CALL, features.tail_calls);
     wasm.set(WasmFeatures::MULTI_MEMORY, features.multi_memory);
+    wasm.set(WasmFeatures::EXTENDED_CONST, features.extended_const);
+    wasm.set(WasmFeatures::MEMORY64, features.memory64);
+    wasm.set(WasmFeatures::RELAXED_SIMD, features.relaxed_simd);
     // The validator allows it as a part of garbage collection. The rest of that is refused when types are converted.
     wasm.set(WasmFeatures::GC, features.const_globals);
     wasm

@@ -1,5 +1,6 @@
 //! How to compile, and how much of what.
 
+use crate::features::Features;
 use crate::worker::Worker;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ pub struct Options {
     pub limits: Limits,
     /// Number of threads; `None` for one per processor.
     pub threads: Option<usize>,
-    /// Features beyond WebAssembly 2.0.
+    /// What modules may use beyond WebAssembly 2.0.
     pub features: Features,
     /// Where programs stop whenever they get there: offsets of instructions in the module. A program that has stopped at
     /// one can only go on with text that has it, too.
@@ -49,15 +50,6 @@ pub enum OptLevel {
     /// As much as makes programs faster.
     #[default]
     Speed,
-}
-
-/// Features beyond WebAssembly 2.0 and extended constant expressions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Features {
-    /// More than one linear memory.
-    pub multi_memory: bool,
-    /// Constant expressions that read any earlier immutable global, not only imported ones.
-    pub const_globals: bool,
 }
 
 /// Largest module that is accepted.

@@ -6,8 +6,10 @@
 //! | [`control`] | blocks, loops, branches |
 //! | [`unroll`] | small loops, several times |
 //! | [`call`] | direct and indirect calls |
+//! | [`tail_call`] | calls that take the caller's place |
 //! | [`variable`] | locals and globals |
 //! | [`memory`], [`table`] | accesses |
+//! | [`memory64`] | bounds of accesses with 64-bit addresses |
 //! | [`bulk`] | operations on many bytes or elements, which can stop half-way |
 //! | [`numeric`], [`simd`] | what has no effect besides its result |
 //! | [`safepoint`] | checks, and the writing down of frames |
@@ -24,18 +26,20 @@ mod emit;
 mod frame;
 mod function;
 mod memory;
+mod memory64;
 mod numeric;
 mod resume;
 mod safepoint;
 mod signature;
 mod simd;
 mod table;
+mod tail_call;
 mod thunk;
 mod trampoline;
 mod unroll;
 mod variable;
 
-pub(crate) use function::{Entrance, translate as function};
+pub(crate) use function::{Entrance, Translated, translate as function};
 pub(crate) use thunk::{ThunkEntrance, translate as thunk};
 pub(crate) use trampoline::{resume_trampoline, trampoline};
 

@@ -1,8 +1,9 @@
 //! What comes out of the compiler, and what it refuses.
 
 use gate_compiler::{
-    CompileError, CompiledModule, ErrorKind, ExportKind, Features, FuncType, ImportProblem, ImportResolver,
-    Limits, OptLevel, Options, SafepointKind, ValType, WasiImports, compile, fingerprint, write_listing,
+    CompileError, CompiledModule, ErrorKind, ExportKind, Feature, Features, FuncType, ImportProblem,
+    ImportResolver, Limits, OptLevel, Options, SafepointKind, ValType, WasiImports, compile, fingerprint,
+    write_listing,
 };
 use gate_wire::context::{Context, memory_desc_distance};
 use gate_wire::trap::TrapId;
@@ -201,17 +202,13 @@ fn segments_that_do_not_fit_trap_at_instantiation() {
 
 #[test]
 fn constants_are_computed() {
-    let options =
-        Options { features: Features { const_globals: true, ..Features::default() }, ..Options::default() };
-    let module = compiled_with(
+    let module = compiled(
         r#"(module (memory 1)
             (global $a i32 (i32.sub (i32.mul (i32.const 3) (i32.const -7)) (i32.const 1)))
             (global $b (mut i64) (i64.add (i64.const -1) (i64.const 1)))
             (global $c (mut i32) (i32.add (global.get $a) (i32.const 30)))
             (data (offset (i32.add (global.get $a) (i32.const 100))) "x"))"#,
-        &options,
     );
-    let module = module.unwrap();
     let parts = &module.info.initial.instance;
     let value = |global: usize| {
         let part = parts.iter().find(|part| part.distance == module.info.globals[global].distance);
@@ -224,7 +221,7 @@ fn constants_are_computed() {
     // Not without the option.
     let error = compiled_with(
         "(module (global $a i32 (i32.const 1)) (global i32 (global.get $a)))",
-        &Options::default(),
+        &Options { features: Features { const_globals: false, ..Features::default() }, ..Options::default() },
     );
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Invalid);
 }
@@ -387,15 +384,7 @@ fn hostile_functions_are_refused_or_compiled_in_time() {
 
 #[test]
 fn features_beyond_are_refused() {
-    for wat in [
-        "(module (memory 1) (memory 1))",
-        "(module (memory i64 1))",
-        "(module (func (return_call 0)))",
-        "(module (memory 1 1 shared))",
-        "(module (type (struct)))",
-        "(module (tag))",
-        "(module (func (param (ref null 0))))",
-    ] {
+    for wat in ["(module (memory 1 1 shared))", "(module (type (struct)))"] {
         for const_globals in [false, true] {
             let features = Features { const_globals, ..Features::default() };
             let error = compiled_with(wat, &Options { features, ..Options::default() }).unwrap_err();
@@ -408,12 +397,66 @@ fn features_beyond_are_refused() {
 }
 
 #[test]
+fn features_are_refused_if_they_are_off_and_known_if_they_are_used() {
+    for (wat, feature) in [
+        ("(module (memory 1) (memory 1))", Feature::MultiMemory),
+        ("(module (memory i64 1))", Feature::Memory64),
+        ("(module (table i64 1 funcref))", Feature::Memory64),
+        ("(module (func (return_call 0)))", Feature::TailCalls),
+        ("(module (table 1 funcref) (func (return_call_indirect (i32.const 0))))", Feature::TailCalls),
+        ("(module (func unreachable (return_call 0)))", Feature::TailCalls),
+        ("(module (global i32 (i32.add (i32.const 1) (i32.const 2))))", Feature::ExtendedConst),
+        ("(module (global i32 (i32.const 1)) (global i32 (global.get 0)))", Feature::ConstGlobals),
+        (
+            "(module (func (param v128) (result v128)
+                (f32x4.relaxed_madd (local.get 0) (local.get 0) (local.get 0))))",
+            Feature::RelaxedSimd,
+        ),
+        (
+            "(module (func (param v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
+            Feature::RelaxedSimd,
+        ),
+    ] {
+        let used: Vec<_> = compiled(wat).info.features.iter().collect();
+        assert_eq!(used, [feature], "{wat}");
+        let mut features = Features::ALL;
+        features.set(feature, false);
+        let error = compiled_with(wat, &Options { features, ..Options::default() }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{wat}: {error}");
+        assert_eq!(compiled("(module (memory 1))").info.features, Features::NONE);
+    }
+}
+
+#[test]
+fn host_functions_use_memory_0_with_short_addresses() {
+    let import = |name: &str, params: &str, rest: &str| {
+        compiled_with(
+            &format!(
+                r#"(module (import "wasi_snapshot_preview1" "{name}" (func {params} (result i32))) {rest})"#
+            ),
+            &Options::default(),
+        )
+    };
+    let two = "(param i32 i32)";
+    for rest in [r#"(memory i64 1)"#, r#"(memory 1) (memory (export "memory") 1)"#] {
+        let error = import("random_get", two, rest).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Import);
+        assert!(error.message().contains("memory 0"), "{error}");
+        import("sched_yield", "", rest).unwrap();
+    }
+    import("random_get", two, r#"(memory (export "memory") 1) (memory i64 1)"#).unwrap();
+    let error = compiled_with("(module (memory i64 131073))", &Options::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Limit);
+    compiled("(module (memory i64 131072 0x1000000000000))");
+}
+
+#[test]
 fn fingerprints_tell_results_apart() {
     let default = Options::default();
     let first = fingerprint(&default).unwrap();
     assert_eq!(first, fingerprint(&Options { threads: Some(3), ..default.clone() }).unwrap());
     let limits = Limits { table_elements: 5, ..Limits::default() };
-    let features = Features { multi_memory: true, ..Features::default() };
+    let features = Features { multi_memory: false, ..Features::default() };
     for other in [
         Options { opt_level: OptLevel::None, ..default.clone() },
         Options { limits, ..default.clone() },

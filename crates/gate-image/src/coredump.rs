@@ -56,6 +56,8 @@ pub struct CoreMemory<'a> {
     pub size: u64,
     /// Greatest size in WebAssembly pages, if the module declares one.
     pub max_pages: Option<u64>,
+    /// Whether addresses are 64-bit.
+    pub memory64: bool,
     /// What is in it. Must not change meanwhile: it is read twice.
     pub contents: &'a dyn MemoryContents,
 }
@@ -136,7 +138,7 @@ impl CoreDump<'_> {
             section.memory(wasm_encoder::MemoryType {
                 minimum,
                 maximum: memory.max_pages.map(|max| max.max(minimum)),
-                memory64: false,
+                memory64: memory.memory64,
                 shared: false,
                 page_size_log2: None,
             });

@@ -28,6 +28,8 @@ pub struct Frames {
     frames: Vec<Place>,
     /// Slots of all frames: each of the size of its type, see [`ValType::slot_size`].
     slots: Vec<u8>,
+    /// The function that was called from outside. The outermost frame is its, or of a function that it has ended in a tail call of.
+    called: u32,
 }
 
 /// A frame, without its values.
@@ -72,10 +74,9 @@ impl Frames {
         Ok(self.frames.iter().map(move |place| self.frame(maps, place)))
     }
 
-    /// Function of the outermost frame.
-    pub fn outermost(&self) -> Result<u32, ImageError> {
-        let maps = self.program.maps()?;
-        Ok(self.frames.last().map_or(0, |place| maps.safepoints[place.safepoint].function))
+    /// The function that was called from outside. Its frame is the outermost one, unless it has ended in a tail call.
+    pub fn called(&self) -> u32 {
+        self.called
     }
 
     /// Whether the innermost function is an imported one.
@@ -102,8 +103,9 @@ impl Frames {
             chain.push(new)?;
             frames.push(Place { safepoint: index, start: place.start });
         }
-        chain.finish()?;
-        Ok(Self { program: program.clone(), frames, slots: self.slots.clone() })
+        chain.finish(Some(self.called))?;
+        let slots = self.slots.clone();
+        Ok(Self { program: program.clone(), frames, slots, called: self.called })
     }
 
     fn frame(&self, maps: &Maps, place: &Place) -> Frame {

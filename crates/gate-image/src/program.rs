@@ -169,7 +169,7 @@ impl Program {
         frames: &Frames,
         extend: impl FnOnce(&Self, &BTreeSet<ResumePoint>, &BTreeSet<u32>) -> Result<Self, LoadError>,
     ) -> Result<Self, LoadError> {
-        let (points, outermost) = (frames.resume_points()?, frames.outermost()?);
+        let (points, outermost) = (frames.resume_points()?, frames.called());
         let base = self.base();
         let mut known = base.extended();
         known.retain(|program| program.strong_count() > 0);

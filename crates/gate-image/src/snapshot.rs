@@ -39,6 +39,7 @@ pub const SNAPSHOT_VERSION: u32 = 1;
 const HEADER: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 const SNAPSHOT_SECTION: &str = "gate.snapshot";
+const FEATURES_SECTION: &str = "gate.features";
 const MEMORY_SECTION: &str = "gate.memory";
 const STATE_SECTION: &str = "gate.state";
 const STACK_SECTION: &str = "gate.stack";

@@ -12,17 +12,22 @@
 use crate::error::{ImageError, ProgramError};
 use crate::fork::Base;
 use crate::memfd;
-use gate_compiler::ModuleInfo;
+use gate_compiler::{MemoryInfo, ModuleInfo};
 use gate_wire::context::{Context, MemoryDesc};
 use gate_wire::cow::CHUNKS_OFFSET;
 use gate_wire::load::{MAX_MEMORIES, MemoryMap, STATE_FILE_STRIDE};
-use gate_wire::{PAGE_SIZE, WASM_PAGE_SIZE};
+use gate_wire::{MAX_MEMORY64_SIZE, PAGE_SIZE, WASM_PAGE_SIZE};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Greatest size of a 32-bit linear memory, in WebAssembly pages.
-pub(crate) const MAX_MEMORY_PAGES: u64 = 65536;
+/// Greatest size of a linear memory, in WebAssembly pages: that of one with 64-bit addresses.
+pub(crate) const MAX_MEMORY_PAGES: u64 = MAX_MEMORY64_SIZE / WASM_PAGE_SIZE;
+
+const _: () = assert!(MAX_MEMORY64_SIZE <= STATE_FILE_STRIDE);
+
+/// Greatest size of a linear memory with 32-bit addresses, in WebAssembly pages.
+const MAX_MEMORY32_PAGES: u64 = 65536;
 
 /// Where the table of chunks ends at the latest.
 const CHUNKS_END: u64 = CHUNKS_OFFSET + MAX_MEMORIES as u64 * MAX_MEMORY_PAGES;
@@ -194,6 +199,11 @@ pub(crate) fn file_size(memories: &[MemoryPlace]) -> u64 {
     memories.last().map_or(STATE_FILE_STRIDE, |last| last.offset + last.max)
 }
 
+/// Greatest size of a memory, in WebAssembly pages, whatever it declares.
+pub(crate) fn max_pages(memory: &MemoryInfo) -> u64 {
+    if memory.memory64 { MAX_MEMORY_PAGES } else { MAX_MEMORY32_PAGES }
+}
+
 /// The greatest size of each memory, in bytes.
 ///
 /// A limit holds for all memories together: each gets its initial size, and the first ones what is left.
@@ -201,7 +211,7 @@ fn memory_sizes(info: &ModuleInfo, limit: Option<u64>) -> Result<Vec<u64>, crate
     let limit = limit.unwrap_or(u64::MAX);
     let mut left = limit;
     for (index, memory) in info.memories.iter().enumerate() {
-        if memory.min_pages > MAX_MEMORY_PAGES {
+        if memory.min_pages > max_pages(memory) {
             return Err(ImageError::image("initial size of a memory").into());
         }
         let minimum = memory.min_pages * WASM_PAGE_SIZE;
@@ -213,7 +223,8 @@ fn memory_sizes(info: &ModuleInfo, limit: Option<u64>) -> Result<Vec<u64>, crate
         })?;
     }
     let sizes = info.memories.iter().map(|memory| {
-        let declared = memory.max_pages.unwrap_or(MAX_MEMORY_PAGES).clamp(memory.min_pages, MAX_MEMORY_PAGES);
+        let most = max_pages(memory);
+        let declared = memory.max_pages.unwrap_or(most).clamp(memory.min_pages, most);
         let more = ((declared - memory.min_pages) * WASM_PAGE_SIZE).min(left - left % WASM_PAGE_SIZE);
         left -= more;
         memory.min_pages * WASM_PAGE_SIZE + more

@@ -70,8 +70,8 @@ fn readers_find_what_was_written() {
     let (first, second) =
         (Memory::default().with(1, 7).with(2, 8).with(1_048_575, 9), Memory::default().with(0, 1));
     let memories = [
-        CoreMemory { size: 4 << 30, max_pages: Some(65536), contents: &first },
-        CoreMemory { size: 1 << 16, max_pages: None, contents: &second },
+        CoreMemory { size: 4 << 30, max_pages: Some(65536), memory64: false, contents: &first },
+        CoreMemory { size: 1 << 16, max_pages: None, memory64: false, contents: &second },
     ];
     let wasm = write(&CoreDump { name: "a.wasm", frames: &frames, globals: &globals, memories: &memories });
 
@@ -186,7 +186,7 @@ fn scattered_memory_makes_no_more_segments_than_tools_read() {
             Ok(())
         }
     }
-    let memories = [CoreMemory { size: 1 << 30, max_pages: None, contents: &Scattered }];
+    let memories = [CoreMemory { size: 1 << 30, max_pages: None, memory64: false, contents: &Scattered }];
     let mut sizes = Sizes::default();
     CoreDump { name: "x", frames: &[], globals: &[], memories: &memories }.write(&mut sizes).unwrap();
     // Had the gaps been left out, it would be half as much.
@@ -204,7 +204,7 @@ fn what_cannot_be_read_or_written_is_told() {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     }
-    let memories = [CoreMemory { size: 1 << 16, max_pages: None, contents: &Broken }];
+    let memories = [CoreMemory { size: 1 << 16, max_pages: None, memory64: false, contents: &Broken }];
     let dump = CoreDump { name: "x", frames: &[], globals: &[], memories: &memories };
     assert!(matches!(dump.write(&mut Vec::new()), Err(CoreDumpError::Read(_))));
     let dump = CoreDump { name: "x", frames: &[], globals: &[], memories: &[] };

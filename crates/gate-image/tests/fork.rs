@@ -206,6 +206,7 @@ fn each_memory_has_its_part_of_the_table() {
     let memory = |index, min_pages| MemoryInfo {
         min_pages,
         max_pages: Some(10),
+        memory64: false,
         desc_distance: memory_desc_distance(index) as u32,
     };
     module.info.memories = vec![memory(0, 2), memory(1, 0), memory(2, 3)];

@@ -52,8 +52,9 @@ fn config(traps: bool) -> Config {
         min_funcs: 2,
         max_funcs: 10,
         min_memories: 1,
-        max_memories: 1,
+        max_memories: 3,
         max_memory32_bytes: 1 << 22,
+        max_memory64_bytes: 1 << 22,
         max_tables: 3,
         max_table_elements: 1000,
         max_instructions: 400,
@@ -65,15 +66,16 @@ fn config(traps: bool) -> Config {
         reference_types_enabled: true,
         multi_value_enabled: true,
         simd_enabled: true,
+        // Other engines choose other results.
         relaxed_simd_enabled: false,
         threads_enabled: false,
         exceptions_enabled: false,
-        tail_call_enabled: false,
-        memory64_enabled: false,
+        tail_call_enabled: true,
+        memory64_enabled: true,
         gc_enabled: false,
         wide_arithmetic_enabled: false,
         custom_page_sizes_enabled: false,
-        extended_const_enabled: false,
+        extended_const_enabled: true,
         ..Config::default()
     }
 }

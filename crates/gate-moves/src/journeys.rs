@@ -183,7 +183,7 @@ impl Journeys {
         let account = straight.as_ref().map_or_else(initial, |straight| straight.account.clone());
         let differences = self.peers.differences(subject, &account);
         report.engines = self.peers.names().collect();
-        report.compared += u64::from(!subject.tests_host);
+        report.compared += u64::from(!subject.incomparable);
         report.differences.extend(differences.into_iter().map(|difference| Difference {
             subject: subject.clone(),
             message: format!("without suspensions, {difference}"),

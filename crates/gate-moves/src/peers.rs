@@ -41,7 +41,7 @@ impl Peers {
 
     /// In what a program's end differs from that in other engines.
     pub(crate) fn differences(&self, subject: &Subject, account: &Account) -> Vec<String> {
-        if subject.tests_host {
+        if subject.incomparable {
             return Vec::new();
         }
         let difference = |peer: &dyn Peer| match peer.run(subject) {

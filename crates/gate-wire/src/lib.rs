@@ -44,11 +44,14 @@ pub const WASM_PAGE_SIZE: u64 = 65536;
 /// Granularity of every mapping, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
-/// Address space reserved for each 32-bit linear memory, in bytes.
+/// Address space reserved for each linear memory, in bytes.
 ///
 /// A 32-bit index plus a 32-bit static offset plus the widest access stays below this, so compiled
 /// code needs no bounds check: what is not accessible memory is inaccessible address space.
 pub const MEMORY_RESERVATION: u64 = (8 << 30) + WASM_PAGE_SIZE;
+
+/// Greatest size of a linear memory with 64-bit addresses, in bytes. What follows in its reservation is never accessible.
+pub const MAX_MEMORY64_SIZE: u64 = 8 << 30;
 
 /// Largest number of processes per executor.
 pub const MAX_PROCS: u32 = 16384;

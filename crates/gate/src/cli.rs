@@ -87,6 +87,8 @@ enum Command {
     Compile(CompileArgs),
     Runtime(crate::runtime_daemon::RuntimeArgs),
     Services(ServicesArgs),
+    /// List the parts of WebAssembly beyond version 2.0 that programs can use
+    Features,
     Completions(CompletionsArgs),
     /// Compile what standard input contains. For --compile-isolated
     #[command(name = shared::WORKER_COMMAND, hide = true)]
@@ -131,6 +133,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Compile(args) => crate::compile::run(args.into()),
         Command::Runtime(args) => crate::runtime_daemon::run(args),
         Command::Services(args) => crate::services::run(args),
+        Command::Features => crate::features::run(),
         Command::Completions(args) => completions::run(args.shell),
         Command::CompileWorker => unreachable!("it was dealt with"),
     });

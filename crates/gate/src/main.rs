@@ -8,6 +8,7 @@ mod coredump;
 mod detour;
 mod drive;
 mod exit;
+mod features;
 mod fork;
 mod grants;
 mod host;

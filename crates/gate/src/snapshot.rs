@@ -180,6 +180,7 @@ fn build(
     purpose: Purpose,
     keeper: Option<Keeper>,
 ) -> Result<Saved, Problem> {
+    restored.check_features(options.features).map_err(snapshot_problem)?;
     let breakpoint = restored.breakpoint();
     let wasm = Arc::new(restored.take_module());
     let mut detour = None;

@@ -45,7 +45,7 @@ pub(super) enum Event {
     BranchIf(u32),
     /// A branch to one of several blocks, by range of [`Scan::branch_tables`].
     BranchTable(u32, u32),
-    /// Return or trap.
+    /// Return, tail call or trap.
     Leave,
 }
 
@@ -219,7 +219,10 @@ impl Scanner {
                 self.event(Event::BranchTable(start, self.scan.branch_tables.len() as u32));
                 self.reachable = false;
             }
-            Operator::Return | Operator::Unreachable => {
+            Operator::Return
+            | Operator::Unreachable
+            | Operator::ReturnCall { .. }
+            | Operator::ReturnCallIndirect { .. } => {
                 self.event(Event::Leave);
                 self.reachable = false;
             }

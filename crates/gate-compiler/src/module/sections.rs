@@ -5,11 +5,13 @@ use super::{names, reference_type, value_type, wasm_features};
 use crate::compiled::{Export, ExportKind};
 use crate::const_expr::{self, Const};
 use crate::error::{CompileError, ErrorKind};
-use crate::imports::{ImportProblem, ImportResolver};
+use crate::features::Features;
+use crate::imports::{ImportProblem, ImportResolver, takes_addresses};
 use crate::options::{Limits, Options};
 use crate::value::{FuncType, ValType};
 use gate_wire::context::MAX_CALL_ARGS;
 use gate_wire::packet::MAX_PACKET_SIZE;
+use gate_wire::{MAX_MEMORY64_SIZE, WASM_PAGE_SIZE};
 use std::collections::HashMap;
 use wasmparser::{
     Chunk, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Import, Parser, Payload,
@@ -61,6 +63,7 @@ pub(super) fn parse<'a>(
             _ => reader.section(payload)?,
         }
         if end {
+            reader.check_host_memory()?;
             return Ok(reader.module);
         }
     }
@@ -82,6 +85,7 @@ fn empty<'a>() -> Module<'a> {
         elements: Vec::new(),
         data: Vec::new(),
         names: HashMap::new(),
+        features: Features::NONE,
     }
 }
 
@@ -119,10 +123,9 @@ impl<'a> SectionReader<'a, '_> {
             Payload::MemorySection(section) => {
                 let limit = self.limits.memories.min(gate_wire::load::MAX_MEMORIES as u32);
                 self.count("number of linear memories", &section, limit)?;
+                let section_start = section.range().start;
                 for memory in section {
-                    let memory = memory?;
-                    let (min_pages, max_pages) = (memory.initial, memory.maximum);
-                    self.module.memories.push(Memory { min_pages, max_pages });
+                    self.memory(section_start, memory?)?;
                 }
             }
             Payload::GlobalSection(section) => {
@@ -130,7 +133,7 @@ impl<'a> SectionReader<'a, '_> {
                 for item in section.into_iter_with_offsets() {
                     let (offset, global) = item?;
                     let ty = supported(value_type(global.ty.content_type), "type of a global", offset)?;
-                    let initial = const_expr::evaluate(&global.init_expr, &self.module.globals)?;
+                    let initial = self.constant(&global.init_expr)?;
                     self.module.globals.push(Global { ty, mutable: global.ty.mutable, initial });
                 }
             }
@@ -255,12 +258,44 @@ impl<'a> SectionReader<'a, '_> {
         Ok(())
     }
 
+    /// Checks that host functions can use the memory which the program means: memory 0, with 32-bit addresses.
+    fn check_host_memory(&self) -> Result<()> {
+        let module = &self.module;
+        if !module.imports.iter().any(|&function| takes_addresses(function)) {
+            return Ok(());
+        }
+        let problem =
+            if module.memories.first().is_some_and(|memory| memory.memory64) {
+                "memory 0 has 64-bit addresses, but imported functions take 32-bit ones"
+            } else if module.exports.iter().any(|export| {
+                export.kind == ExportKind::Memory && export.name == "memory" && export.index != 0
+            }) {
+                "imported functions use memory 0, but another one is exported as \"memory\""
+            } else {
+                return Ok(());
+            };
+        Err(CompileError::new(ErrorKind::Import, None, problem))
+    }
+
+    fn memory(&mut self, offset: u64, ty: wasmparser::MemoryType) -> Result<()> {
+        let (min_pages, max_pages, memory64) = (ty.initial, ty.maximum, ty.memory64);
+        if memory64 {
+            check("size of a linear memory in pages", min_pages, MAX_MEMORY64_SIZE / WASM_PAGE_SIZE, offset)?;
+        }
+        self.module.features.memory64 |= memory64;
+        self.module.features.multi_memory |= !self.module.memories.is_empty();
+        self.module.memories.push(Memory { min_pages, max_pages, memory64 });
+        Ok(())
+    }
+
     fn table(&mut self, offset: u64, ty: wasmparser::TableType) -> Result<()> {
         let element = supported(reference_type(ty.element_type), "type of table elements", offset)?;
         let limit = u64::from(self.limits.table_elements);
         check("number of table elements", ty.initial, limit, offset)?;
         let max = ty.maximum.unwrap_or(limit).min(limit);
-        self.module.tables.push(Table { ty: element, min: ty.initial as u32, max: max as u32 });
+        self.module.features.memory64 |= ty.table64;
+        let (min, max, table64) = (ty.initial as u32, max as u32, ty.table64);
+        self.module.tables.push(Table { ty: element, min, max, table64 });
         Ok(())
     }
 
@@ -290,7 +325,7 @@ impl<'a> SectionReader<'a, '_> {
                 supported(reference_type(ty), "type of an element segment", offset)?;
                 expressions
                     .into_iter()
-                    .map(|expr| Ok(const_expr::evaluate(&expr?, &self.module.globals)?.bits() as u32))
+                    .map(|expr| Ok(self.constant(&expr?)?.bits() as u32))
                     .collect::<Result<_>>()?
             }
         };
@@ -298,8 +333,14 @@ impl<'a> SectionReader<'a, '_> {
         Ok(())
     }
 
-    fn segment_offset(&self, expr: &wasmparser::ConstExpr<'_>) -> Result<u32> {
-        Ok(Const::bits(const_expr::evaluate(expr, &self.module.globals)?) as u32)
+    /// An offset of 32 bits is zero-extended.
+    fn segment_offset(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<u64> {
+        Ok(self.constant(expr)?.bits() as u64)
+    }
+
+    /// The value of a constant expression.
+    fn constant(&mut self, expr: &wasmparser::ConstExpr<'_>) -> Result<Const> {
+        const_expr::evaluate(expr, &self.module.globals, &mut self.module.features)
     }
 
     fn count<T>(&self, what: &str, section: &SectionLimited<'_, T>, limit: u32) -> Result<()> {

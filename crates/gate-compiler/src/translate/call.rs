@@ -34,8 +34,8 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// The address of the function that a table element refers to, after having checked everything.
-    fn indirect_callee(&mut self, index: Value, table: u32, signature: u32) -> Value {
-        let index = self.check_table_index(index, table, TrapId::IndirectCallIndexOutOfBounds);
+    pub(super) fn indirect_callee(&mut self, index: Value, table: u32, signature: u32) -> Value {
+        let index = self.checked_table_index(index, table, TrapId::IndirectCallIndexOutOfBounds);
         let element = self.table_element(index, table);
 
         // See `link::function_table`.
@@ -60,7 +60,7 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Pops the arguments of a call, with the context address before them.
-    fn arguments(&mut self, ty: &FuncType) -> Result<Vec<Value>, CompileError> {
+    pub(super) fn arguments(&mut self, ty: &FuncType) -> Result<Vec<Value>, CompileError> {
         self.charge(ty.params.len() + ty.results.len())?;
         let height = self.stack.len() - ty.params.len();
         let mut args = Vec::with_capacity(1 + ty.params.len());

@@ -5,11 +5,13 @@ use super::control::ControlBlock;
 use super::emit::Emitter;
 use super::resume::Resume;
 use super::signature::{ADDRESS, resume_signature, wasm_signature};
+use super::tail_call::TailCalls;
 use super::unroll::Copy;
 use super::variable::Locals;
 use super::{numeric, simd};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
+use crate::features::Features;
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
 use crate::stretch::Stretch;
 use crate::trap;
@@ -46,7 +48,21 @@ const MAX_BLOCKS: usize = 500_000;
 /// Sum of the numbers of values that are written down at all safepoints of a function.
 const MAX_FRAME_VALUES: usize = MAX_LIVE_LOCALS;
 
-/// Translates and validates a function of the module, and returns its safepoints.
+/// What is known about a function that has been translated.
+pub(crate) struct Translated {
+    pub(crate) safepoints: Vec<Safepoint>,
+    pub(crate) tail_calls: TailCalls,
+    /// What it uses beyond WebAssembly 2.0.
+    pub(crate) features: Features,
+}
+
+impl Default for Translated {
+    fn default() -> Self {
+        Self { safepoints: Vec::new(), tail_calls: TailCalls::default(), features: Features::NONE }
+    }
+}
+
+/// Translates and validates a function of the module.
 pub(crate) fn translate<'a>(
     env: &'a Env<'a>,
     function: u32,
@@ -55,7 +71,7 @@ pub(crate) fn translate<'a>(
     frontend: &mut FunctionBuilderContext,
     config: TargetFrontendConfig,
     allocations: &mut FuncValidatorAllocations,
-) -> Result<Vec<Safepoint>, CompileError> {
+) -> Result<Translated, CompileError> {
     let body = env.module.body(function);
     let validator = FuncToValidate {
         resources: body.validator.resources.clone(),
@@ -129,6 +145,8 @@ pub(crate) fn translate<'a>(
         liveness,
         stretch: Stretch::new(env.graph),
         safepoints: Vec::new(),
+        tail_calls: TailCalls::default(),
+        features: Features::NONE,
         frame_values: MAX_FRAME_VALUES * slack,
         branch_values: MAX_BRANCH_VALUES * slack,
         offset: body.body.range().start,
@@ -137,11 +155,11 @@ pub(crate) fn translate<'a>(
     translator.start(&params, entry_check)?;
     translator.body(OperatorsReader::new(reader))?;
     translator.check_entered()?;
-    let Translator { mut emit, validator, safepoints, .. } = translator;
+    let Translator { mut emit, validator, safepoints, tail_calls, features, .. } = translator;
     emit.finish_dumps(&ty.results);
     emit.builder.finalize(config);
     *allocations = validator.into_allocations();
-    Ok(safepoints)
+    Ok(Translated { safepoints, tail_calls, features })
 }
 
 /// A function under translation.
@@ -169,6 +187,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) liveness: Liveness,
     stretch: Stretch<'a>,
     pub(super) safepoints: Vec<Safepoint>,
+    pub(super) tail_calls: TailCalls,
+    features: Features,
     /// How many more values may be written down at safepoints.
     pub(super) frame_values: usize,
     /// How many more values may be passed to calls and blocks.
@@ -217,6 +237,7 @@ impl<'a> Translator<'a, '_> {
                 self.check_stretch(&op)?;
             }
             self.validator.op(offset, &op)?;
+            self.note_features(&op);
             self.loop_body = matches!(op, Operator::Loop { .. }).then(|| reader.get_binary_reader());
             self.translate(&op, offset)?;
             self.copies()?;
@@ -242,6 +263,17 @@ impl<'a> Translator<'a, '_> {
     fn set_offset(&mut self, offset: u64) {
         self.offset = offset;
         self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
+    }
+
+    /// Takes note of what an instruction is part of, whether control gets there or not.
+    fn note_features(&mut self, op: &Operator<'_>) {
+        match op {
+            Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => {
+                self.features.tail_calls = true
+            }
+            _ if simd::is_relaxed(op) => self.features.relaxed_simd = true,
+            _ => {}
+        }
     }
 
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
@@ -280,6 +312,7 @@ impl<'a> Translator<'a, '_> {
             _ => {
                 let handled = numeric::translate(op, &mut self.emit.builder, &mut self.stack)
                     || self.control(op)?
+                    || self.tail_call(op)?
                     || self.memory(op)
                     || self.table(op)
                     || self.bulk(op)?

@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::function::Translator;
+use super::memory64;
 use super::signature::ADDRESS;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Opcode, Type, Value, types};
 use cranelift_frontend::FunctionBuilder;
@@ -12,7 +13,7 @@ use wasmparser::{MemArg, MemArgTarget, Operator};
 
 /// Addresses an access to a linear memory, by base, offset and flags.
 ///
-/// There is no bounds check: a 32-bit index plus a 32-bit offset stays within the memory's reservation.
+/// There is no bounds check for 32-bit addresses: a 32-bit index plus a 32-bit offset stays within the memory's reservation.
 pub(super) fn address(
     context: Value,
     access: Access,
@@ -26,13 +27,16 @@ pub(super) fn address(
         MemArgTarget::Array(_) => 0,
     };
     let flags = access.memory(builder.func, memory);
-    let index = builder.ins().uextend(ADDRESS, index);
+    let (index, offset) = match memory64::is_wide(builder, index) {
+        true => memory64::bounded(builder, index, arg.offset),
+        false => (builder.ins().uextend(ADDRESS, index), arg.offset),
+    };
     let base = memory_base(builder, context, memory);
     let address = builder.ins().iadd(base, index);
-    match i32::try_from(arg.offset) {
+    match i32::try_from(offset) {
         Ok(offset) => (address, offset, flags),
         Err(_) => {
-            let offset = builder.ins().iconst(ADDRESS, arg.offset as i64);
+            let offset = builder.ins().iconst(ADDRESS, offset as i64);
             (builder.ins().iadd(address, offset), 0, flags)
         }
     }
@@ -76,20 +80,22 @@ impl Translator<'_, '_> {
             Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => self.store(Istore16, memarg),
             Operator::I64Store32 { memarg } => self.store(Istore32, memarg),
             Operator::MemorySize { mem } => {
-                let desc = self.env.layout.memories[*mem as usize].desc_distance;
-                let size = self.emit.load_context(I64, offset_of!(MemoryDesc, size) as i32 - desc as i32);
+                let info = self.env.layout.memories[*mem as usize];
+                let offset = offset_of!(MemoryDesc, size) as i32 - info.desc_distance as i32;
+                let size = self.emit.load_context(I64, offset);
                 let pages = self.emit.ins().ushr_imm_u(size, i64::from(WASM_PAGE_SIZE.trailing_zeros()));
-                let pages = self.emit.ins().ireduce(I32, pages);
+                let pages = if info.memory64 { pages } else { self.emit.ins().ireduce(I32, pages) };
                 self.stack.push(pages);
             }
             Operator::MemoryGrow { mem } => {
                 let delta = self.pop();
-                let delta = self.emit.ins().uextend(I64, delta);
+                let delta = self.extend(delta);
                 let desc = self.memory_desc(*mem);
                 let memory = self.emit.ins().iconst(I32, i64::from(*mem));
                 let size = self.emit.call_rt(RtFunction::MemoryGrow, &[desc, memory, delta]);
                 let size = size.expect("the function has a result");
-                let size = self.emit.ins().ireduce(I32, size);
+                let is_wide = self.env.layout.memories[*mem as usize].memory64;
+                let size = if is_wide { size } else { self.emit.ins().ireduce(I32, size) };
                 self.stack.push(size);
             }
             _ => return false,

@@ -4,6 +4,7 @@ mod float;
 mod integer;
 mod lanes;
 mod memory;
+mod relaxed;
 
 use super::numeric::operands::Operands;
 use cranelift_codegen::ir::{MemFlagsData, Value};
@@ -26,11 +27,19 @@ pub(super) fn translate(
     stack: &mut Vec<Value>,
     memory: &mut Address<'_>,
 ) -> bool {
+    let strict = relaxed::strict(op);
+    let op = strict.as_ref().unwrap_or(op);
     let mut ops = Operands { builder, stack };
     memory::translate(op, &mut ops, memory)
         || lanes::translate(op, &mut ops)
         || integer::translate(op, &mut ops)
         || float::translate(op, &mut ops)
+        || relaxed::translate(op, &mut ops)
+}
+
+/// Whether an instruction is a relaxed one.
+pub(super) fn is_relaxed(op: &Operator<'_>) -> bool {
+    relaxed::is_relaxed(op)
 }
 
 /// Defines a function that translates operators by one Cranelift instruction each, on operands of the given lanes.

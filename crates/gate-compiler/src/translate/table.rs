@@ -1,6 +1,7 @@
 //! Tables and references.
 
 use super::function::Translator;
+use super::memory64;
 use super::signature::ADDRESS;
 use crate::trap;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -30,26 +31,32 @@ impl Translator<'_, '_> {
             }
             Operator::TableGet { table } => {
                 let index = self.pop();
-                let index = self.check_table_index(index, table, TrapId::TableAccessOutOfBounds);
+                let index = self.checked_table_index(index, table, TrapId::TableAccessOutOfBounds);
                 let element = self.table_element(index, table);
                 self.stack.push(element);
             }
             Operator::TableSet { table } => {
                 let (index, value) = self.pop2();
-                let index = self.check_table_index(index, table, TrapId::TableAccessOutOfBounds);
+                let index = self.checked_table_index(index, table, TrapId::TableAccessOutOfBounds);
                 let address = self.table_element_address(index);
                 let (flags, offset) = (self.emit.access.tables, self.table_offset(table));
                 self.emit.ins().store(flags, value, address, offset);
             }
             Operator::TableSize { table } => {
                 let size = self.table_size(table);
+                let is_wide = self.env.layout.tables[table as usize].table64;
+                let size = if is_wide { self.extend(size) } else { size };
                 self.stack.push(size);
             }
             Operator::TableGrow { table } => {
                 let (value, delta) = self.pop2();
                 let desc = self.table_desc(table);
-                let size = self.emit.call_rt(RtFunction::TableGrow, &[desc, delta, value]);
-                self.stack.extend(size);
+                let delta = memory64::narrowed(&mut self.emit.builder, delta);
+                let size =
+                    self.emit.call_rt(RtFunction::TableGrow, &[desc, delta, value]).expect("has a result");
+                let is_wide = self.env.layout.tables[table as usize].table64;
+                let size = if is_wide { self.emit.ins().sextend(types::I64, size) } else { size };
+                self.stack.push(size);
             }
             _ => return false,
         }
@@ -79,12 +86,15 @@ impl Translator<'_, '_> {
         self.emit.instance_address(self.env.layout.tables[table as usize].desc_distance)
     }
 
-    /// Traps if the index is out of bounds. Returns the index to be used: zero if the processor executes what follows
-    /// although it is out of bounds, because it has guessed that the check would pass.
-    pub(super) fn check_table_index(&mut self, index: Value, table: u32, trap: TrapId) -> Value {
+    /// Traps if the index is out of bounds. Returns the index to be used, which has 32 bits: zero if the processor executes what
+    /// follows although it is out of bounds, because it has guessed that the check would pass.
+    pub(super) fn checked_table_index(&mut self, index: Value, table: u32, trap: TrapId) -> Value {
         let size = self.table_size(table);
+        let is_wide = memory64::is_wide(&self.emit.builder, index);
+        let size = if is_wide { self.extend(size) } else { size };
         let outside = self.emit.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
         self.emit.ins().trapnz(outside, trap::code(trap));
+        let index = if is_wide { self.emit.ins().ireduce(types::I32, index) } else { index };
         let zero = self.emit.ins().iconst(types::I32, 0);
         self.emit.ins().select_spectre_guard(outside, zero, index)
     }

@@ -2,6 +2,8 @@
 
 mod breakpoints;
 mod machine;
+mod memory64;
 mod random;
 mod resuming;
 mod stopping;
+mod tail_calls;

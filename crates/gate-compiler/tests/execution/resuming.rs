@@ -48,7 +48,7 @@ pub(crate) fn instructions(wasm: &[u8]) -> BTreeSet<u32> {
 }
 
 /// Runs a function with stops at each safepoint, or each second and so on. It does the same as without.
-fn check(wat: &str, name: &str, args: &[Value]) -> Coverage {
+pub(crate) fn check(wat: &str, name: &str, args: &[Value]) -> Coverage {
     let wasm = wat::parse_str(wat).unwrap();
     let mut coverage = check_with(&wasm, name, args, &BTreeSet::new());
     let breakpoints = instructions(&wasm);

@@ -69,7 +69,7 @@ struct RestoredInfo {
     /// Contents of the instance region: distances below its end, and bytes.
     region: Vec<(u64, Vec<u8>)>,
     stored_frames: Vec<u8>,
-    outermost: u32,
+    called: u32,
     resume_frames: Vec<u8>,
     services: Vec<(String, Vec<u8>)>,
 }
@@ -112,9 +112,9 @@ impl Cache {
             self.set_known(known::READ, identity, &kept_key);
             return Ok(());
         }
-        let outermost = frames.outermost()?;
+        let called = frames.called();
         let resume =
-            resume_key(&key(module, &fingerprint), &frames.resume_points()?, &BTreeSet::from([outermost]));
+            resume_key(&key(module, &fingerprint), &frames.resume_points()?, &BTreeSet::from([called]));
         let mut stored_frames = Vec::new();
         frames
             .write_stored(&mut stored_frames)
@@ -142,7 +142,7 @@ impl Cache {
             monotonic_time: instance.monotonic_time(),
             region: region(state).map_err(&error)?,
             stored_frames,
-            outermost,
+            called,
             resume_frames,
             services: services.iter().map(|service| (service.name.clone(), service.state.clone())).collect(),
             memories,
@@ -210,7 +210,7 @@ fn instance(
         && state.memories.iter().zip(&info.memories).all(|(place, &(size, (_, contents)))| {
             (place.min..=place.max).contains(&size) && size.is_multiple_of(CHUNK_SIZE) && contents <= size
         })
-        && program.resume_trampoline(info.outermost).is_some()
+        && program.resume_trampoline(info.called).is_some()
         && info.resume_frames.len() as u64 % PAGE_SIZE == 0
         && info
             .region
@@ -231,7 +231,7 @@ fn instance(
     let frames = PreparedFrames {
         program: program.clone(),
         stored: info.stored_frames,
-        outermost: info.outermost,
+        called: info.called,
         resume: info.resume_frames,
         read: OnceLock::new(),
     };

@@ -36,7 +36,7 @@ impl Instance {
         let memories = contents.iter().zip(&info.memories).map(|(memory, info)| {
             let size =
                 memory.size().map_err(|source| ImageError::System { action: "look at a memory", source })?;
-            Ok(CoreMemory { size, max_pages: info.max_pages, contents: memory })
+            Ok(CoreMemory { size, max_pages: info.max_pages, memory64: info.memory64, contents: memory })
         });
         let memories = memories.collect::<Result<Vec<_>, ImageError>>()?;
         let dump = CoreDump { name, frames: &frames, globals: &globals, memories: &memories };

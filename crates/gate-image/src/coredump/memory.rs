@@ -31,7 +31,10 @@ pub(super) fn write(memories: &[CoreMemory<'_>], out: &mut dyn Write) -> Result<
 
     let mut head = Vec::new();
     runs.len().encode(&mut head);
-    let content = |run: &Run| segment_head(run).len() as u64 + (run.range.end - run.range.start);
+    let content = |run: &Run| {
+        segment_head(run, memories[run.memory as usize].memory64).len() as u64
+            + (run.range.end - run.range.start)
+    };
     let size = head.len() as u64 + runs.iter().map(content).sum::<u64>();
     let size = CoreDumpError::check_size("data", size)?;
     let mut section = vec![wasm_encoder::SectionId::Data as u8];
@@ -41,8 +44,8 @@ pub(super) fn write(memories: &[CoreMemory<'_>], out: &mut dyn Write) -> Result<
 
     let mut buf = vec![0; PIECE];
     for run in runs {
-        out.write_all(&segment_head(&run)).map_err(CoreDumpError::Write)?;
         let memory = &memories[run.memory as usize];
+        out.write_all(&segment_head(&run, memory.memory64)).map_err(CoreDumpError::Write)?;
         for piece in pieces(run.range) {
             let buf = &mut buf[..(piece.end - piece.start) as usize];
             memory.contents.read(piece.start, buf).map_err(CoreDumpError::Read)?;
@@ -97,7 +100,7 @@ fn merge(mut runs: Vec<Run>, most: usize) -> Vec<Run> {
 }
 
 /// What is in front of a segment's bytes.
-fn segment_head(run: &Run) -> Vec<u8> {
+fn segment_head(run: &Run, memory64: bool) -> Vec<u8> {
     let mut head = Vec::new();
     match run.memory {
         0 => head.push(0),
@@ -107,7 +110,11 @@ fn segment_head(run: &Run) -> Vec<u8> {
         }
     }
     // Addresses are unsigned, constants are signed.
-    ConstExpr::i32_const(run.range.start as i32).encode(&mut head);
+    let offset = match memory64 {
+        true => ConstExpr::i64_const(run.range.start as i64),
+        false => ConstExpr::i32_const(run.range.start as i32),
+    };
+    offset.encode(&mut head);
     ((run.range.end - run.range.start) as usize).encode(&mut head);
     head
 }

@@ -41,11 +41,8 @@ impl<'a> Chain<'a> {
         }
         if frame > 0 {
             let calls_inner = match safepoint.callee {
-                Some(Callee::Function(callee)) => callee == self.inner,
-                Some(Callee::Signature(signature)) => {
-                    let signature = self.maps.signatures.get(signature as usize);
-                    signature.is_some() && signature == self.program.info().functions.get(self.inner as usize)
-                }
+                Some(Callee::Function(callee)) => self.returns_for(self.inner, callee),
+                Some(Callee::Signature(signature)) => self.returns_for_signature(signature),
                 None => false,
             };
             if !calls_inner {
@@ -62,15 +59,51 @@ impl<'a> Chain<'a> {
         self.count
     }
 
-    /// Checks the outermost one.
-    pub(super) fn finish(&self) -> Result<(), FramesError> {
+    /// Function of the last frame.
+    pub(super) fn function(&self) -> u32 {
+        self.inner
+    }
+
+    /// Whether the frame of a function can be where its caller called another one: that is the same one, or it has ended in a tail
+    /// call. Whatever functions follow each other by tail calls, the last one's results are of the same types as the first
+    /// one's; text that goes on with a frame relies on these only.
+    pub(super) fn returns_for(&self, function: u32, called: u32) -> bool {
+        function == called || self.ends_in_tail_call(called) && self.have_same_results(function, called)
+    }
+
+    /// The same for the last frame's function and an indirect call of functions of a type.
+    fn returns_for_signature(&self, signature: u32) -> bool {
+        let functions = &self.program.info().functions;
+        let Some(signature) = self.maps.signatures.get(signature as usize) else { return false };
+        let Some(ty) = functions.get(self.inner as usize) else { return false };
+        let is_called = |function: &gate_compiler::FunctionMap| {
+            function.tail_calls && functions.get(function.function as usize) == Some(signature)
+        };
+        ty == signature || ty.results == signature.results && self.maps.functions.iter().any(is_called)
+    }
+
+    fn ends_in_tail_call(&self, function: u32) -> bool {
+        let index = function.checked_sub(self.program.info().imported_functions);
+        let map = index.and_then(|index| self.maps.functions.get(index as usize));
+        map.is_some_and(|map| map.function == function && map.tail_calls)
+    }
+
+    fn have_same_results(&self, one: u32, other: u32) -> bool {
+        let functions = &self.program.info().functions;
+        match (functions.get(one as usize), functions.get(other as usize)) {
+            (Some(one), Some(other)) => one.results == other.results,
+            _ => false,
+        }
+    }
+
+    /// Checks the outermost one, given the function that was called from outside.
+    pub(super) fn finish(&self, called: Option<u32>) -> Result<(), FramesError> {
+        let fits = |called| self.returns_for(self.inner, called) && self.program.trampoline(called).is_some();
         match self.count {
             0 => Err(FramesError::Empty),
             // The space for its results is made for functions that can be called from outside.
-            _ => match self.program.trampoline(self.inner) {
-                Some(_) => Ok(()),
-                None => Err(FramesError::Outermost { function: self.inner }),
-            },
+            _ if called.is_some_and(fits) => Ok(()),
+            _ => Err(FramesError::Outermost { function: self.inner }),
         }
     }
 }

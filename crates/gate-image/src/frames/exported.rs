@@ -11,7 +11,15 @@ use std::os::fd::OwnedFd;
 
 impl Frames {
     /// Reads what an export has left in a file of the given size. See [`gate_wire::frames`].
-    pub(crate) fn read_exported(program: &Program, file: &OwnedFd, size: u64) -> Result<Self, FramesError> {
+    ///
+    /// `called` tells which function was called from outside. It is given the function of the outermost frame, and whether that can be
+    /// where a function was called.
+    pub(crate) fn read_exported(
+        program: &Program,
+        file: &OwnedFd,
+        size: u64,
+        called: impl FnOnce(u32, &dyn Fn(u32) -> bool) -> Result<u32, FramesError>,
+    ) -> Result<Self, FramesError> {
         let mut header = [0; size_of::<FramesHeader>()];
         memfd::read_exact(file, &mut header, 0).map_err(ImageError::system("read frames"))?;
         let mut r = Reader::new(&header);
@@ -49,8 +57,13 @@ impl Frames {
                 push_slot(&mut slots, value);
             }
         }
-        chain.finish()?;
-        Ok(Self { program: program.clone(), frames, slots })
+        if frames.is_empty() {
+            return Err(FramesError::Empty);
+        }
+        let outermost = chain.function();
+        let called = called(outermost, &|called| chain.returns_for(outermost, called))?;
+        chain.finish(Some(called))?;
+        Ok(Self { program: program.clone(), frames, slots, called })
     }
 }
 

@@ -65,11 +65,16 @@ impl Frames {
         KINDS.contains(&(kind, SafepointKind::Breakpoint)).then_some(code_offset)
     }
 
-    /// Reads frames of a snapshot of the module from which the program was compiled.
+    /// Reads frames of a snapshot of the module from which the program was compiled. `called` is the function that was called from
+    /// outside.
     ///
     /// Locals that the rest of a function does not read are left out, whoever has written them: how exactly that is known
     /// differs between compilers.
-    pub(crate) fn read_stored(program: &Program, bytes: &[u8]) -> Result<Self, FramesError> {
+    pub(crate) fn read_stored(
+        program: &Program,
+        bytes: &[u8],
+        called: Option<u32>,
+    ) -> Result<Self, FramesError> {
         let maps = program.maps()?;
         let mut chain = Chain::new(program, maps);
         let (mut frames, mut slots) = (Vec::new(), Vec::new());
@@ -90,11 +95,12 @@ impl Frames {
             input.locals(safepoint, program, &mut slots)?;
             input.operands(safepoint, program, &mut slots)?;
         }
-        chain.finish()?;
-        match input.cursor.rest().len() {
-            0 => Ok(Self { program: program.clone(), frames, slots }),
-            size => Err(FramesError::Trailing { size }),
+        let size = input.cursor.rest().len();
+        if chain.count() > 0 && size > 0 {
+            return Err(FramesError::Trailing { size });
         }
+        chain.finish(called)?;
+        Ok(Self { program: program.clone(), frames, slots, called: called.unwrap_or_default() })
     }
 }
 

@@ -168,10 +168,9 @@ impl Instance {
 
     /// Trampolines of what goes on by its frames.
     fn continues(&self, stopped: &Stopped, activity: Activity) -> Result<Begin, InstanceError> {
-        let outermost = stopped.frames.outermost()?;
         let resume = self
             .program
-            .resume_trampoline(outermost)
+            .resume_trampoline(stopped.frames.called())
             .ok_or(ImageError::image("the program lacks text for going on"))?;
         Ok(match activity.start {
             true => {

@@ -34,8 +34,8 @@ pub(crate) struct PreparedFrames {
     pub(crate) program: Program,
     /// The frames as they are in a snapshot.
     pub(crate) stored: Vec<u8>,
-    /// Function of the outermost one.
-    pub(crate) outermost: u32,
+    /// The function that was called from outside.
+    pub(crate) called: u32,
     /// Contents of the file that resumed code reads.
     pub(crate) resume: Vec<u8>,
     pub(crate) read: OnceLock<Arc<Frames>>,
@@ -50,16 +50,18 @@ impl StoppedFrames {
                 if let Some(frames) = prepared.read.get() {
                     return Ok(Arc::clone(frames));
                 }
-                let frames = Frames::read_stored(prepared.program.base(), &prepared.stored)?;
+                let frames =
+                    Frames::read_stored(prepared.program.base(), &prepared.stored, Some(prepared.called))?;
                 Ok(Arc::clone(prepared.read.get_or_init(|| Arc::new(frames))))
             }
         }
     }
 
-    pub(super) fn outermost(&self) -> Result<u32, ImageError> {
+    /// The function that was called from outside.
+    pub(super) fn called(&self) -> u32 {
         match self {
-            Self::Known(frames) => frames.outermost(),
-            Self::Prepared(prepared) => Ok(prepared.outermost),
+            Self::Known(frames) => frames.called(),
+            Self::Prepared(prepared) => prepared.called,
         }
     }
 
@@ -94,9 +96,14 @@ impl Mutation {
     /// frames of the program.
     pub fn finish_export(&self) -> Result<Arc<Frames>, FramesError> {
         let export = self.export.as_ref().ok_or(FramesError::Incomplete)?;
-        let frames = Frames::read_exported(&self.program, &export.file, export.size)?;
+        let mut activity = export.activity;
+        let called = |function, fits: &dyn Fn(u32) -> bool| {
+            let (start, called) = called(function, fits, &self.program, &self.state, export.activity)?;
+            activity.start = start;
+            Ok(called)
+        };
+        let frames = Frames::read_exported(&self.program, &export.file, export.size, called)?;
         check_call(&frames, &self.state)?;
-        let activity = activity(&frames, &self.program, &self.state, export.activity)?;
         let frames = Arc::new(frames);
         *self.lease.stopped() = Some(Stopped { frames: StoppedFrames::Known(Arc::clone(&frames)), activity });
         Ok(frames)
@@ -204,22 +211,26 @@ pub(crate) fn check_call(frames: &Frames, state: &State) -> Result<(), FramesErr
     }
 }
 
-/// What a program does whose outermost function is that of the frames.
-fn activity(
-    frames: &Frames,
+/// Which of the functions that a program was started for has been called last: whether it is the start function, and its index.
+/// `function` is that of the outermost frame, `fits` tells whether it can be there because another one was called.
+fn called(
+    function: u32,
+    fits: &dyn Fn(u32) -> bool,
     program: &Program,
     state: &State,
     begun: Activity,
-) -> Result<Activity, FramesError> {
-    let function = frames.outermost()?;
-    let is_start = begun.start && program.info().start == Some(function);
-    let is_entry = begun.entry == Some(function);
-    let start = match (is_start, is_entry) {
-        (false, false) => return Err(FramesError::Outermost { function }),
-        (true, true) => is_entry_pending(state)?,
-        (is_start, _) => is_start,
-    };
-    Ok(Activity { start, entry: begun.entry })
+) -> Result<(bool, u32), FramesError> {
+    let start = program.info().start.filter(|&start| begun.start && fits(start));
+    let entry = begun.entry.filter(|&entry| fits(entry));
+    match (start, entry) {
+        (None, None) => Err(FramesError::Outermost { function }),
+        (Some(start), None) => Ok((true, start)),
+        (None, Some(entry)) => Ok((false, entry)),
+        (Some(start), Some(entry)) => match is_entry_pending(state)? {
+            true => Ok((true, start)),
+            false => Ok((false, entry)),
+        },
+    }
 }
 
 /// Whether rt has still to call the entry function after the start function, by its frame at the end of the stack.

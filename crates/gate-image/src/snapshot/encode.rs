@@ -87,13 +87,29 @@ pub(super) fn push_constant(buf: &mut Vec<u8>, value: Value) {
     buf.push(opcode::END);
 }
 
+/// Set in what precedes size bounds if there is an upper one.
+pub(super) const LIMITS_MAX: u8 = 1;
+
+/// Set in what precedes size bounds if addresses are 64-bit.
+pub(super) const LIMITS_64: u8 = 4;
+
 /// Appends size bounds.
-pub(super) fn push_limits(buf: &mut Vec<u8>, min: u64, max: Option<u64>) {
-    buf.push(max.is_some().into());
+pub(super) fn push_limits(buf: &mut Vec<u8>, min: u64, max: Option<u64>, is_64: bool) {
+    let flag = |set, flag| if set { flag } else { 0 };
+    buf.push(flag(max.is_some(), LIMITS_MAX) | flag(is_64, LIMITS_64));
     leb::push(buf, min);
     if let Some(max) = max {
         leb::push(buf, max);
     }
+}
+
+/// Appends the offset of a segment as a constant expression.
+pub(super) fn push_offset(buf: &mut Vec<u8>, offset: u64, is_64: bool) {
+    let offset = match is_64 {
+        true => Value::I64(offset.cast_signed()),
+        false => Value::I32((offset as u32).cast_signed()),
+    };
+    push_constant(buf, offset);
 }
 
 /// Appends a section.

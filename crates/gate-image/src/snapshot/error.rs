@@ -2,7 +2,7 @@
 
 use crate::error::{ImageError, InstanceError, ProgramError};
 use crate::frames::FramesError;
-use gate_compiler::ValType;
+use gate_compiler::{Feature, ValType};
 use std::fmt;
 use std::io;
 
@@ -35,6 +35,9 @@ pub enum SnapshotError {
     /// The frames are not those of the module.
     #[error("invalid snapshot, section gate.stack: {0}")]
     Frames(#[from] FramesError),
+    /// The program uses something that is switched off.
+    #[error("the program uses {}, which is switched off here", .0.name())]
+    FeatureOff(Feature),
     /// The instance is running, or does not fit the options.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -77,6 +80,9 @@ pub enum Problem {
     /// It is of a later version.
     #[error("format version {0} is not known")]
     Version(u32),
+    /// The program uses something that this build does not have.
+    #[error("the program uses {0:?}, which this build of Gate does not know")]
+    Feature(String),
     /// It ends too early.
     #[error("unexpected end")]
     End,

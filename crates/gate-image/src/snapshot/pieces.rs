@@ -2,8 +2,9 @@
 
 use super::{MAX_PIECES, overlay};
 use crate::error::ImageError;
+use crate::program::Program;
 use crate::state::State;
-use crate::template::{self, Template};
+use crate::template;
 use std::ops::Range;
 
 /// How much is compared at a time, in bytes. It stays in the processor's cache.
@@ -27,10 +28,13 @@ pub(super) struct Piece {
     pub(super) memory: u32,
     pub(super) offset: u64,
     pub(super) size: u64,
+    /// Whether the memory's addresses are 64-bit.
+    pub(super) is_64: bool,
 }
 
 /// Finds the parts of all memories, in order.
-pub(super) fn find(state: &State, template: &Template) -> Result<Vec<Piece>, ImageError> {
+pub(super) fn find(state: &State, program: &Program) -> Result<Vec<Piece>, ImageError> {
+    let template = program.template();
     let mut pieces = Pieces { list: Vec::new(), gap: MIN_GAP };
     let (mut current, mut reference) = (Vec::new(), Vec::new());
     for (index, template) in template.memories()?.iter().enumerate() {
@@ -54,7 +58,11 @@ pub(super) fn find(state: &State, template: &Template) -> Result<Vec<Piece>, Ima
     while pieces.list.len() > MAX_PIECES {
         pieces.coarsen();
     }
-    Ok(pieces.list)
+    let mut pieces = pieces.list;
+    for piece in &mut pieces {
+        piece.is_64 = program.info().memories[piece.memory as usize].memory64;
+    }
+    Ok(pieces)
 }
 
 /// The parts of a memory which are to be compared: what has neither data nor had some at the beginning is left out.
@@ -136,7 +144,7 @@ struct Pieces {
 
 impl Pieces {
     fn add(&mut self, memory: u32, range: Range<u64>) {
-        let piece = Piece { memory, offset: range.start, size: range.end - range.start };
+        let piece = Piece { memory, offset: range.start, size: range.end - range.start, is_64: false };
         push(&mut self.list, piece, self.gap);
         if self.list.len() > 2 * MAX_PIECES {
             while self.list.len() > MAX_PIECES {

@@ -1,18 +1,21 @@
 //! What a snapshot consists of.
 
 use super::edits::Edits;
-use super::encode::{push_constant, push_custom_header, push_limits, push_section, section, type_byte};
+use super::encode::{
+    LIMITS_64, LIMITS_MAX, push_constant, push_custom_header, push_limits, push_offset, push_section,
+    section, type_byte,
+};
 use super::pieces::Piece;
 use super::sections::Section;
 use super::status::{Progress, Status};
 use super::tables::{ElementPiece, Tables};
 use super::write::{Part, Snapshot, Stack, header_size, push_piece_header, push_segment_header};
 use super::{
-    HEADER, MAX_MEMORY_SECTION, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION,
-    STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION, overlay,
+    FEATURES_SECTION, HEADER, MAX_MEMORY_SECTION, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION,
+    SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION, overlay,
 };
 use crate::leb::{self, Cursor};
-use gate_compiler::{ValType, Value};
+use gate_compiler::{TableInfo, ValType, Value};
 use gate_wire::WASM_PAGE_SIZE;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -106,6 +109,7 @@ impl<'a> Plan<'a> {
         }
 
         self.behind = true;
+        self.features_section();
         self.memory_sections(segments)?;
         self.custom_section(STATE_SECTION, status.encode());
         match stack {
@@ -158,15 +162,17 @@ impl<'a> Plan<'a> {
             if ty != type_byte(ValType::FuncRef) && ty != type_byte(ValType::ExternRef) {
                 return Err(invalid());
             }
-            let has_max = cursor.byte().ok_or_else(invalid)?;
-            cursor.u32().ok_or_else(invalid)?;
-            let max = match has_max {
+            let flags = cursor.byte().ok_or_else(invalid)?;
+            if flags & !(LIMITS_MAX | LIMITS_64) != 0 {
+                return Err(invalid());
+            }
+            cursor.u64().ok_or_else(invalid)?;
+            let max = match flags & LIMITS_MAX {
                 0 => None,
-                1 => Some(cursor.u32().ok_or_else(invalid)?.into()),
-                _ => return Err(invalid()),
+                _ => Some(cursor.u64().ok_or_else(invalid)?),
             };
             contents.push(ty);
-            push_limits(&mut contents, size.into(), max);
+            push_limits(&mut contents, size.into(), max, flags & LIMITS_64 != 0);
         }
         if count as usize != tables.sizes.len() || !cursor.rest().is_empty() {
             return Err(invalid());
@@ -183,7 +189,7 @@ impl<'a> Plan<'a> {
         let mut contents = Vec::new();
         leb::push(&mut contents, memories.len() as u64);
         for (memory, map) in memories.iter().zip(instance.memory_maps()?) {
-            push_limits(&mut contents, map.size / WASM_PAGE_SIZE, memory.max_pages);
+            push_limits(&mut contents, map.size / WASM_PAGE_SIZE, memory.max_pages, memory.memory64);
         }
         let mut buf = Vec::new();
         push_section(&mut buf, s.id, &contents);
@@ -209,10 +215,10 @@ impl<'a> Plan<'a> {
         let mut buf = Vec::new();
         let mut count = 0;
         for ElementPiece { table, start, elements } in &tables.pieces {
-            let ty = info.tables[*table as usize].ty;
+            let TableInfo { ty, table64, .. } = info.tables[*table as usize];
             buf.push(6);
             leb::push(&mut buf, (*table).into());
-            push_constant(&mut buf, Value::I32(start.cast_signed()));
+            push_offset(&mut buf, (*start).into(), table64);
             buf.push(type_byte(ty));
             leb::push(&mut buf, elements.len() as u64);
             for &element in elements {
@@ -303,6 +309,21 @@ impl<'a> Plan<'a> {
             _ => self.push(Part::Segments(0..segments), new_size),
         }
         Ok(())
+    }
+
+    /// Says what the module uses beyond WebAssembly 2.0.
+    fn features_section(&mut self) {
+        let features: Vec<_> = self.snapshot.instance.program().info().features.iter().collect();
+        if features.is_empty() {
+            return;
+        }
+        let mut contents = Vec::new();
+        leb::push(&mut contents, features.len() as u64);
+        for feature in features {
+            leb::push(&mut contents, feature.name().len() as u64);
+            contents.extend_from_slice(feature.name().as_bytes());
+        }
+        self.custom_section(FEATURES_SECTION, contents);
     }
 
     /// Puts the remaining pieces into sections of Gate's own.

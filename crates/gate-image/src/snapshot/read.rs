@@ -9,7 +9,7 @@ use super::trace::Trace;
 use super::{ServiceState, SnapshotError, instruction_at};
 use crate::frames::Frames;
 use crate::instance::InstanceOptions;
-use gate_compiler::Value;
+use gate_compiler::{Features, Value};
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
@@ -40,6 +40,7 @@ impl Default for SnapshotLimits {
 #[derive(Debug)]
 pub struct Restored {
     pub(super) module: Vec<u8>,
+    pub(super) features: Features,
     pub(super) status: Status,
     pub(super) services: Vec<ServiceState>,
     /// Contents of the stack section.
@@ -78,6 +79,19 @@ impl Restored {
     /// Takes the module out, which is not needed to make the instance.
     pub fn take_module(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.module)
+    }
+
+    /// What the module uses beyond WebAssembly 2.0, as far as the snapshot says so: those of older builds don't.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Fails unless everything that the module uses is among these features.
+    pub fn check_features(&self, available: Features) -> Result<(), SnapshotError> {
+        match self.features.iter().find(|&feature| !available.has(feature)) {
+            Some(feature) => Err(SnapshotError::FeatureOff(feature)),
+            None => Ok(()),
+        }
     }
 
     /// How large the instance was allowed to be.

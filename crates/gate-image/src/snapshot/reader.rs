@@ -1,7 +1,7 @@
 //! Reading the sections of a snapshot.
 
 use super::edits::{Edits, Rebuilder};
-use super::encode::{opcode, section, type_byte, type_of_byte};
+use super::encode::{LIMITS_64, LIMITS_MAX, opcode, section, type_byte, type_of_byte};
 use super::pieces::Piece;
 use super::read::{Memories, Restored, SnapshotLimits};
 use super::source::Source;
@@ -9,16 +9,16 @@ use super::status::{Progress, Status};
 use super::tables::{ElementPiece, MAX_ELEMENTS};
 use super::trace::Trace;
 use super::{
-    HEADER, MEMORY_SECTION, Place, Problem, SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION,
-    STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
+    FEATURES_SECTION, HEADER, MEMORY_SECTION, Place, Problem, SERVICE_SECTION, SNAPSHOT_SECTION,
+    SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
 };
 use crate::error::ImageError;
 use crate::exit::Exit;
 use crate::leb::Cursor;
 use crate::memfd::{self, Executable};
-use gate_compiler::{ValType, Value};
-use gate_wire::WASM_PAGE_SIZE;
+use gate_compiler::{Feature, Features, ValType, Value};
 use gate_wire::load::{MAX_MEMORIES, STATE_FILE_STRIDE};
+use gate_wire::{MAX_MEMORY64_SIZE, WASM_PAGE_SIZE};
 use std::io::Read;
 
 /// Longest name of a service, in bytes.
@@ -51,6 +51,10 @@ pub(super) struct Reader<'a, R> {
     table_sizes: Vec<u32>,
     elements: Vec<ElementPiece>,
     memory: Memories,
+    /// Whether each table's and each memory's addresses are 64-bit.
+    tables_64: Vec<bool>,
+    memories_64: Vec<bool>,
+    features: Features,
     status: Option<Status>,
     stack: Option<Vec<u8>>,
     trace: Option<Trace>,
@@ -60,6 +64,7 @@ pub(super) struct Reader<'a, R> {
 /// Gate's sections, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Features,
     Memory,
     State,
     Stack,
@@ -114,6 +119,9 @@ impl<'a, R: Read> Reader<'a, R> {
             table_sizes: Vec::new(),
             elements: Vec::new(),
             memory: Memories { file, sizes: Vec::new(), pieces: Vec::new() },
+            tables_64: Vec::new(),
+            memories_64: Vec::new(),
+            features: Features::NONE,
             status: None,
             stack: None,
             trace: None,
@@ -146,6 +154,7 @@ impl<'a, R: Read> Reader<'a, R> {
         }
         Ok(Restored {
             module,
+            features: self.features,
             status,
             services: self.services,
             stack: self.stack,
@@ -191,8 +200,10 @@ impl<'a, R: Read> Reader<'a, R> {
             if !matches!(type_of_byte(self.source.byte()?), Some(ValType::FuncRef | ValType::ExternRef)) {
                 return Err(self.source.error(Problem::Invalid("type of a table")));
             }
-            let size = self.limits_min()?;
-            self.table_sizes.push(size);
+            let (size, is_64) = self.limits_min()?;
+            limit(&self.source, "size of a table", size, u32::MAX.into())?;
+            self.table_sizes.push(size as u32);
+            self.tables_64.push(is_64);
         }
         Ok(())
     }
@@ -200,9 +211,11 @@ impl<'a, R: Read> Reader<'a, R> {
     fn memory_section(&mut self) -> Result<(), SnapshotError> {
         let mut total = 0;
         for _ in 0..self.count("number of memories", MAX_MEMORIES as u32)? {
-            let pages = self.limits_min()?;
-            limit(&self.source, "size of a memory in pages", pages.into(), 1 << 16)?;
-            let size = u64::from(pages) * WASM_PAGE_SIZE;
+            let (pages, is_64) = self.limits_min()?;
+            let most = if is_64 { MAX_MEMORY64_SIZE / WASM_PAGE_SIZE } else { 1 << 16 };
+            limit(&self.source, "size of a memory in pages", pages, most)?;
+            self.memories_64.push(is_64);
+            let size = pages * WASM_PAGE_SIZE;
             total += size;
             limit(&self.source, "size of all memories", total, self.limits.memory)?;
             self.memory.sizes.push(size);
@@ -256,7 +269,11 @@ impl<'a, R: Read> Reader<'a, R> {
 
     fn element_piece(&mut self, total: &mut u64) -> Result<ElementPiece, SnapshotError> {
         let table = self.source.u32()?;
-        let start = self.offset_constant()?;
+        let is_64 = self.tables_64.get(table as usize).copied().unwrap_or_default();
+        let start = self.offset_constant(is_64)?;
+        let Ok(start) = u32::try_from(start) else {
+            return Err(self.source.error(Problem::Invalid("offset of a segment")));
+        };
         let ty = self.source.byte()?;
         if !matches!(type_of_byte(ty), Some(ValType::FuncRef | ValType::ExternRef)) {
             return Err(self.source.error(Problem::Invalid("type of elements")));
@@ -298,9 +315,10 @@ impl<'a, R: Read> Reader<'a, R> {
                 2 => self.source.u32()?,
                 _ => return Err(self.source.error(Problem::Invalid("kind of a data segment"))),
             };
-            let offset = self.offset_constant()?;
+            let is_64 = self.memories_64.get(memory as usize).copied().unwrap_or_default();
+            let offset = self.offset_constant(is_64)?;
             let size = self.source.u32()?;
-            self.piece(Piece { memory, offset: offset.into(), size: size.into() })?;
+            self.piece(Piece { memory, offset, size: size.into(), is_64 })?;
         }
         Ok(())
     }
@@ -321,7 +339,7 @@ impl<'a, R: Read> Reader<'a, R> {
 
     /// Takes contents of a memory to the file.
     fn piece(&mut self, piece: Piece) -> Result<(), SnapshotError> {
-        let Piece { memory, offset, size } = piece;
+        let Piece { memory, offset, size, .. } = piece;
         let Some(&memory_size) = self.memory.sizes.get(memory as usize) else {
             return Err(self.source.error(Problem::Invalid("memory of a data segment")));
         };
@@ -358,6 +376,7 @@ impl<'a, R: Read> Reader<'a, R> {
         limit(&self.source, "size of a section's name", name_size.into(), MAX_NAME)?;
         let name = self.source.bytes(name_size.into())?;
         let (kind, name) = match &name[..] {
+            name if name == FEATURES_SECTION.as_bytes() => (Kind::Features, FEATURES_SECTION),
             name if name == MEMORY_SECTION.as_bytes() => (Kind::Memory, MEMORY_SECTION),
             name if name == STATE_SECTION.as_bytes() => (Kind::State, STATE_SECTION),
             name if name == STACK_SECTION.as_bytes() => (Kind::Stack, STACK_SECTION),
@@ -376,10 +395,11 @@ impl<'a, R: Read> Reader<'a, R> {
         self.last = Some(kind);
         let size = self.source.section_rest();
         match kind {
+            Kind::Features => self.features()?,
             Kind::Memory => {
                 while self.source.section_rest() > 0 {
                     let (memory, offset, size) = (self.source.u32()?, self.source.u64()?, self.source.u64()?);
-                    self.piece(Piece { memory, offset, size })?;
+                    self.piece(Piece { memory, offset, size, is_64: false })?;
                 }
             }
             Kind::State => {
@@ -422,26 +442,46 @@ impl<'a, R: Read> Reader<'a, R> {
         Ok(())
     }
 
+    fn features(&mut self) -> Result<(), SnapshotError> {
+        for _ in 0..self.source.u32()? {
+            let size = self.source.u32()?;
+            limit(&self.source, "size of a feature's name", size.into(), MAX_NAME)?;
+            let name = self.source.bytes(size.into())?;
+            let name = String::from_utf8_lossy(&name).into_owned();
+            match Feature::from_name(&name) {
+                Some(feature) => self.features.set(feature, true),
+                None => return Err(self.source.error(Problem::Feature(name))),
+            }
+        }
+        Ok(())
+    }
+
     fn count(&mut self, what: &'static str, max: u32) -> Result<u32, SnapshotError> {
         let count = self.source.u32()?;
         limit(&self.source, what, count.into(), max.into())?;
         Ok(count)
     }
 
-    /// The lower one of size bounds.
-    fn limits_min(&mut self) -> Result<u32, SnapshotError> {
-        let has_max = self.source.byte()?;
-        let min = self.source.u32()?;
-        match has_max {
-            0 => Ok(min),
-            1 => self.source.u32().map(|_| min),
-            _ => Err(self.source.error(Problem::Invalid("size bounds"))),
+    /// The lower one of size bounds, and whether addresses are 64-bit.
+    fn limits_min(&mut self) -> Result<(u64, bool), SnapshotError> {
+        let flags = self.source.byte()?;
+        if flags & !(LIMITS_MAX | LIMITS_64) != 0 {
+            return Err(self.source.error(Problem::Invalid("size bounds")));
         }
+        let is_64 = flags & LIMITS_64 != 0;
+        let mut bound = || if is_64 { self.source.u64() } else { self.source.u32().map(u64::from) };
+        let min = bound()?;
+        if flags & LIMITS_MAX != 0 {
+            bound()?;
+        }
+        Ok((min, is_64))
     }
 
-    fn offset_constant(&mut self) -> Result<u32, SnapshotError> {
+    /// The offset of a segment in a table or memory.
+    fn offset_constant(&mut self, is_64: bool) -> Result<u64, SnapshotError> {
         match self.constant()? {
-            Value::I32(offset) => Ok(offset.cast_unsigned()),
+            Value::I32(offset) if !is_64 => Ok(offset.cast_unsigned().into()),
+            Value::I64(offset) if is_64 => Ok(offset.cast_unsigned()),
             _ => Err(self.source.error(Problem::Invalid("offset of a segment"))),
         }
     }

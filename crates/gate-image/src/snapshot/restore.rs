@@ -77,16 +77,12 @@ impl Restored {
         let phase = match status.progress {
             Progress::Fresh => Phase::Fresh,
             Progress::Suspended { start } => {
-                let frames = Frames::read_stored(program, &stack.unwrap_or_default())?;
                 let activity = Activity { start, ..activity };
-                let expected = match start {
+                let called = match start {
                     true => program.info().start,
                     false => status.entry,
                 };
-                let function = frames.outermost()?;
-                if Some(function) != expected {
-                    return Err(crate::FramesError::Outermost { function }.into());
-                }
+                let frames = Frames::read_stored(program, &stack.unwrap_or_default(), called)?;
                 instance::check_call(&frames, &state)?;
                 stopped = Some(Stopped { frames: StoppedFrames::Known(Arc::new(frames)), activity });
                 Phase::Suspended { activity }

@@ -1,6 +1,6 @@
 //! Writing snapshots.
 
-use super::encode::push_constant;
+use super::encode::push_offset;
 use super::observe::{missing_function, status};
 use super::pieces::{self, Piece};
 use super::plan::Plan;
@@ -12,7 +12,6 @@ use crate::exit::Exit;
 use crate::frames::Frames;
 use crate::instance::Instance;
 use crate::leb;
-use gate_compiler::Value;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,7 +74,7 @@ impl<'a> Snapshot<'a> {
         services: &'a [ServiceState],
     ) -> Result<Self, SnapshotError> {
         instance.check_idle()?;
-        let pieces = pieces::find(instance.state(), instance.program().template())?;
+        let pieces = pieces::find(instance.state(), instance.program())?;
         Self::with_pieces(instance, wasm, services, pieces)
     }
 
@@ -202,7 +201,7 @@ pub(super) fn push_segment_header(buf: &mut Vec<u8>, piece: &Piece) {
             leb::push(buf, memory.into());
         }
     }
-    push_constant(buf, Value::I32((piece.offset as u32).cast_signed()));
+    push_offset(buf, piece.offset, piece.is_64);
     leb::push(buf, piece.size);
 }
 

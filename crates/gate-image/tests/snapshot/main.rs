@@ -2,6 +2,7 @@
 
 mod crafted;
 mod ended;
+mod features;
 mod golden;
 mod hostile;
 mod process;

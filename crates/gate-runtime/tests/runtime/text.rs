@@ -1,8 +1,8 @@
 //! A very small assembler.
 
 use gate_compiler::{
-    CompiledModule, Export, ExportKind, FuncType, FunctionMap, InitialState, Layout, Maps, MemoryInfo,
-    ModuleInfo, Trampoline,
+    CompiledModule, Export, ExportKind, Features, FuncType, FunctionMap, InitialState, Layout, Maps,
+    MemoryInfo, ModuleInfo, Trampoline,
 };
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::Context;
@@ -87,6 +87,7 @@ impl Text {
                 memories: vec![MemoryInfo {
                     min_pages: 1,
                     max_pages: Some(2),
+                    memory64: false,
                     desc_distance: CONTEXT_SIZE + 16,
                 }],
                 tables: Vec::new(),
@@ -97,6 +98,7 @@ impl Text {
                     entry_size: 16,
                 },
                 initial: InitialState::default(),
+                features: Features::NONE,
             },
             maps: Maps {
                 functions: vec![FunctionMap {
@@ -105,6 +107,7 @@ impl Text {
                     function: 0,
                     code_offset: 0,
                     frame_size: 0,
+                    tail_calls: false,
                     can_stop: false,
                     entry_check: false,
                     unchecked_instructions: 1,

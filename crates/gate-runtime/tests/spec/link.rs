@@ -133,7 +133,7 @@ impl Links {
 }
 
 impl Interface {
-    /// Validates a module as WebAssembly 2.0 with extended constant expressions, and takes its interface.
+    /// Validates a module, and takes its interface.
     pub(crate) fn parse(wasm: &[u8]) -> wasmparser::Result<Self> {
         Validator::new_with_features(features()).validate_all(wasm)?;
         let mut interface = Self::default();
@@ -227,7 +227,12 @@ impl ItemType {
 
 /// The features which modules of the suite may use.
 pub(crate) fn features() -> WasmFeatures {
-    WasmFeatures::WASM2 | WasmFeatures::EXTENDED_CONST
+    WasmFeatures::WASM2
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::MEMORY64
+        | WasmFeatures::RELAXED_SIMD
 }
 
 /// Whether an import of type `import` may mean an item of type `item`.
@@ -242,10 +247,12 @@ fn matches(item: &ItemType, import: &ItemType, sizes: Sizes) -> bool {
         (ItemType::Global(item), ItemType::Global(import)) => item == import,
         (ItemType::Table(item), ItemType::Table(import)) => {
             item.element_type == import.element_type
+                && item.table64 == import.table64
                 && limits((item.initial, item.maximum), (import.initial, import.maximum))
         }
         (ItemType::Memory(item), ItemType::Memory(import)) => {
-            limits((item.initial, item.maximum), (import.initial, import.maximum))
+            item.memory64 == import.memory64
+                && limits((item.initial, item.maximum), (import.initial, import.maximum))
         }
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! The official test suite of WebAssembly 2.0, in sandboxed processes.
+//! The official test suites of WebAssembly 2.0, and of what there is of version 3.0, in sandboxed processes.
 //!
 //! Each assertion about running code is one process, which goes on with the instance that the previous one left. See
 //! `merge` for how modules run that import from each other. To run only some scripts, set `GATE_SPEC` to a
@@ -16,7 +16,7 @@ mod values;
 use crate::link::Links;
 use crate::report::{Category, Report};
 use crate::script::Script;
-use gate_compiler::Options;
+use gate_compiler::{Features, Options};
 use gate_runtime::{Config, Executor};
 use std::io::Write;
 use std::sync::Arc;
@@ -31,21 +31,17 @@ const CONCURRENCY: usize = 4;
 const LEAST_ASSERTIONS: usize = 50_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn webassembly_2_0_suite_passes() {
+async fn suites_pass() {
     let filter = std::env::var("GATE_SPEC").unwrap_or_default();
     let mut report = Report::default();
     exclude_proposals(&mut report);
     let mut scripts = Vec::new();
-    for file in files() {
+    for (file, features) in files() {
         let name = Script::name(&file);
         if !name.contains(&filter) {
             continue;
         }
-        if name == "simd/simd_memory-multi" {
-            report.exclude(&name, "multi-memory is not part of WebAssembly 2.0");
-            continue;
-        }
-        scripts.push(Script::parse(&file).unwrap_or_else(|error| panic!("{name}: {error}")));
+        scripts.push(Script::parse(&file, features).unwrap_or_else(|error| panic!("{name}: {error}")));
     }
     let steps: usize = scripts.iter().map(|script| script.steps.len()).sum();
     report.append(run_scripts(scripts).await);
@@ -60,7 +56,7 @@ async fn webassembly_2_0_suite_passes() {
 async fn wrong_expectations_are_noticed() {
     let contents = include_str!("wrong.wast");
     let file = TestFile { parent: "spec".into(), name: "wrong.wast".into(), contents };
-    let script = Script::parse(&file).expect("wrong.wast is a script");
+    let script = Script::parse(&file, Features::NONE).expect("wrong.wast is a script");
     let report = run_scripts(vec![script]).await;
     let failed: Vec<_> = report.failures().iter().map(|failure| failure.split(": ").next()).collect();
     let lines = contents.lines().zip(1..).filter(|(line, _)| line.starts_with("(assert"));
@@ -71,24 +67,43 @@ async fn wrong_expectations_are_noticed() {
     assert_eq!(failed.len(), expected.len(), "{:#?}", report.failures());
 }
 
-/// The scripts of WebAssembly 2.0 and of extended constant expressions. The suite keeps those of vector instructions, a
-/// part of WebAssembly 2.0, apart.
-fn files() -> impl Iterator<Item = TestFile<'static>> {
-    let extensions = [Proposal::Simd, Proposal::ExtendedConst];
-    spec(SpecVersion::V2).chain(extensions.into_iter().flat_map(proposal))
+/// The features on which the suites of others rely.
+const FOUNDATION: Features = Features { extended_const: true, ..Features::NONE };
+
+/// Suites of proposals which are part of WebAssembly 2.0 or 3.0, with what is on when they run. What their scripts call invalid
+/// is valid with some of the other features.
+const SUITES: [(Proposal, Features); 6] = [
+    (Proposal::Simd, FOUNDATION),
+    (Proposal::ExtendedConst, FOUNDATION),
+    (Proposal::TailCall, Features { tail_calls: true, ..FOUNDATION }),
+    (Proposal::MultiMemory, Features { multi_memory: true, ..FOUNDATION }),
+    (Proposal::Memory64, Features { memory64: true, ..FOUNDATION }),
+    (Proposal::RelaxedSimd, Features { relaxed_simd: true, ..FOUNDATION }),
+];
+
+/// The scripts, with what is on when they run. The suite keeps those of vector instructions, a part of WebAssembly 2.0, apart.
+fn files() -> impl Iterator<Item = (TestFile<'static>, Features)> {
+    let suites =
+        SUITES.into_iter().flat_map(|(suite, features)| proposal(suite).map(move |file| (file, features)));
+    spec(SpecVersion::V2).map(|file| (file, FOUNDATION)).chain(suites).map(|(file, mut features)| {
+        // Despite its place in the suite.
+        features.multi_memory |= file.name() == "simd_memory-multi.wast";
+        (file, features)
+    })
 }
 
 fn exclude_proposals(report: &mut Report) {
-    for other in Proposal::all() {
+    for &other in Proposal::all() {
         let reason = match other {
-            Proposal::Simd | Proposal::ExtendedConst => continue,
+            _ if SUITES.iter().any(|&(suite, _)| suite == other) => continue,
             Proposal::BulkMemoryOperations
             | Proposal::MultiValue
             | Proposal::MutableGlobal
             | Proposal::NontrappingFloatToIntConversions
             | Proposal::ReferenceTypes
             | Proposal::SignExtensionOps => "older scripts of what WebAssembly 2.0's own scripts cover",
-            _ => "not part of WebAssembly 2.0",
+            Proposal::Annotations => "about the text format, of which Gate has no parser of its own",
+            _ => "not supported",
         };
         report.exclude(format_args!("proposals/{other}"), reason);
     }
@@ -118,7 +133,7 @@ fn spawn(
     executor: &Arc<Executor>,
     permits: &Arc<Semaphore>,
 ) {
-    let options = Options { threads: Some(1), ..Options::default() };
+    let options = Options { threads: Some(1), features: script.features, ..Options::default() };
     let script = Arc::new(script);
     let links = match Links::new(&script) {
         Ok(links) => Arc::new(links),

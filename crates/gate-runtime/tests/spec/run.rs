@@ -61,7 +61,7 @@ pub(crate) async fn run(executor: &Executor, script: &Script, unit: Arc<Unit>, o
 
 async fn compile(unit: &Arc<Unit>, mut options: Options) -> Result<Program, String> {
     if unit.merged {
-        options.features = Features { multi_memory: true, const_globals: true };
+        options.features = Features::ALL;
     }
     let unit = Arc::clone(unit);
     let compiled =

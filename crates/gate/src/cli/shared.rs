@@ -4,7 +4,7 @@ use crate::packets::{Offer, Place};
 use crate::quantity::{parse_duration, parse_offset, parse_size};
 use clap::{Args, ValueEnum, ValueHint};
 use gate_compiler::worker::Worker;
-use gate_compiler::{OptLevel, Target};
+use gate_compiler::{Feature, Features, OptLevel, Target};
 use gate_wasi::Access;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -84,6 +84,10 @@ pub(crate) struct CompilationArgs {
     #[arg(long, value_name = "TARGET", default_value = "host")]
     target: TargetArg,
 
+    /// Refuse programs that use this part of WebAssembly: one of those which `gate features` lists. Can be given several times
+    #[arg(long = "without", value_name = "FEATURE", value_parser = parse_feature)]
+    without: Vec<Feature>,
+
     /// Refuse a module that takes longer to compile
     #[arg(long, help_heading = "Compilation", value_name = "DURATION", value_parser = parse_duration)]
     compile_timeout: Option<Duration>,
@@ -99,6 +103,13 @@ pub(crate) struct CompilationArgs {
     /// Like --compile-isolated, and refuse a module for which that process needs more address space
     #[arg(long, help_heading = "Compilation", value_name = "SIZE", value_parser = parse_size)]
     compile_memory: Option<u64>,
+}
+
+fn parse_feature(text: &str) -> Result<Feature, String> {
+    Feature::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
+        format!("it is none of: {}", names.join(", "))
+    })
 }
 
 /// Where compiled modules are kept.
@@ -214,10 +225,15 @@ impl CompilationArgs {
             TargetArg::Aarch64 => Target::Aarch64,
         };
         let breakpoints = breakpoints.iter().copied().collect();
+        let mut features = Features::default();
+        for &feature in &self.without {
+            features.set(feature, false);
+        }
         let isolated = self.compile_isolated || self.compile_memory.is_some();
         gate_compiler::Options {
             opt_level,
             target,
+            features,
             breakpoints,
             timeout: self.compile_timeout,
             threads: self.compile_threads.map(|number| number.get().into()),
