@@ -103,11 +103,13 @@ impl Summary {
             self.instructions += 1;
             match reader.read()? {
                 Operator::Call { function_index } => self.callees.push(function_index),
-                Operator::CallIndirect { .. } => {
+                Operator::CallIndirect { .. } | Operator::CallRef { .. } => {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
                 Operator::Loop { .. } => self.heavy = true,
+                // Callers look whether the function has thrown an exception where they look whether it has stopped.
+                Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } => self.heavy = true,
                 op => self.heavy |= is_bulk(&op),
             }
         }

@@ -46,6 +46,7 @@ pub fn compile(
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
     let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32).clone());
+    let signatures = module.referenced_signatures();
     let info = ModuleInfo {
         functions: functions.collect(),
         imported_functions: module.imported_functions(),
@@ -54,6 +55,8 @@ pub fn compile(
         memories: layout.memories,
         tables: layout.tables,
         globals: layout.globals,
+        exceptions: layout.exceptions,
+        signatures,
         layout: layout.region,
         initial,
         exports: module.exports,

@@ -43,12 +43,31 @@ pub enum OptLevel {
 }
 
 /// Features beyond WebAssembly 2.0 and extended constant expressions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
+    /// Exception handling.
+    pub exceptions: bool,
+    /// The encoding of exception handling that compilers used before there was a standard one.
+    pub legacy_exceptions: bool,
+    /// Typed references to functions, and references that are not null.
+    pub function_references: bool,
     /// More than one linear memory.
     pub multi_memory: bool,
     /// Constant expressions that read any earlier immutable global, not only imported ones.
     pub const_globals: bool,
+}
+
+impl Default for Features {
+    /// All of which a program can be stopped and moved.
+    fn default() -> Self {
+        Self {
+            exceptions: true,
+            legacy_exceptions: true,
+            function_references: true,
+            multi_memory: false,
+            const_globals: false,
+        }
+    }
 }
 
 /// Largest module that is accepted.
@@ -68,6 +87,8 @@ pub struct Limits {
     pub tables: u32,
     /// Number of elements of a table. A table that declares no maximum gets this one.
     pub table_elements: u32,
+    /// Number of tags of exceptions.
+    pub tags: u32,
     /// Number of linear memories.
     pub memories: u32,
     /// Size of the text, in bytes.
@@ -85,6 +106,7 @@ impl Default for Limits {
             globals: 1_000_000,
             tables: 100,
             table_elements: 10_000_000,
+            tags: 100_000,
             memories: 100,
             text_size: 1 << 30,
         }

@@ -5,6 +5,8 @@
 //! | [`mod@function`] | a function body: operators to the modules below |
 //! | [`control`] | blocks, loops, branches |
 //! | [`call`] | direct and indirect calls |
+//! | [`exception`], [`legacy`] | throwing and catching exceptions, in both encodings |
+//! | [`reference`] | typed references |
 //! | [`variable`] | locals and globals |
 //! | [`memory`], [`table`] | accesses |
 //! | [`bulk`] | operations on many bytes or elements, which can stop half-way |
@@ -20,10 +22,13 @@ mod bulk;
 mod call;
 mod control;
 mod emit;
+mod exception;
 mod frame;
 mod function;
+mod legacy;
 mod memory;
 mod numeric;
+mod reference;
 mod resume;
 mod safepoint;
 mod signature;

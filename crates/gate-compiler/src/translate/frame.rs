@@ -6,7 +6,6 @@ use super::signature::value_type;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::compiled::{Callee, Safepoint, SafepointKind};
 use crate::error::CompileError;
-use crate::module;
 use crate::value::ValType;
 use cranelift_codegen::ir::Block;
 use gate_wire::frames::FRAMES_GUARD;
@@ -117,7 +116,7 @@ impl Translator<'_, '_> {
         let height = self.validator.operand_stack_height() as usize;
         let ty = |index: usize| -> Option<ValType> {
             let depth = height.checked_sub(1 + index)?;
-            module::operand_type(self.validator.get_operand_type(depth)??)
+            self.env.module.value_type(self.validator.get_operand_type(depth)??)
         };
         let slots = self.stack.iter().enumerate().map(|(index, &value)| {
             let ty = ty(index).filter(|&ty| value_type(ty) == self.emit.builder.func.dfg.value_type(value));

@@ -3,6 +3,7 @@
 use super::Env;
 use super::control::ControlBlock;
 use super::emit::Emitter;
+use super::exception::Handler;
 use super::resume::Resume;
 use super::signature::{ADDRESS, resume_signature, wasm_signature};
 use super::variable::Locals;
@@ -64,11 +65,13 @@ pub(crate) fn translate<'a>(
 
     let ty = env.module.function_type(function);
     let entry_check = env.graph.needs_entry_check(function);
+    let mut caught = 0;
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
         match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint) {
             Ok(scan) => {
+                caught = scan.caught;
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
             Err(_) => {
@@ -119,6 +122,9 @@ pub(crate) fn translate<'a>(
         blocks: Vec::new(),
         reachable: true,
         dead_blocks: 0,
+        handlers: Vec::new(),
+        caught,
+        next_caught: 0,
         locals: Locals::default(),
         liveness,
         safepoints: Vec::new(),
@@ -132,6 +138,7 @@ pub(crate) fn translate<'a>(
     translator.check_entered()?;
     let Translator { mut emit, validator, safepoints, .. } = translator;
     emit.finish_dumps(&ty.results);
+    emit.finish_passes(&ty.results);
     emit.builder.finalize(config);
     *allocations = validator.into_allocations();
     Ok(safepoints)
@@ -154,6 +161,11 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) reachable: bool,
     /// Number of open blocks that began where control cannot get.
     pub(super) dead_blocks: u32,
+    /// What catches exceptions, in the order of the code.
+    pub(super) handlers: Vec<Handler>,
+    /// Number of locals that keep exceptions, and of `catch` and `catch_all` instructions so far.
+    pub(super) caught: u32,
+    pub(super) next_caught: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
     pub(super) safepoints: Vec<Safepoint>,
@@ -208,7 +220,7 @@ impl Translator<'_, '_> {
                     return Err(too_complex(self.emit.function, offset));
                 }
             } else {
-                self.dead_operator(&op);
+                self.dead_operator(&op)?;
             }
         }
         reader.finish()?;
@@ -252,6 +264,9 @@ impl Translator<'_, '_> {
                 let handled = numeric::translate(op, &mut self.emit.builder, &mut self.stack)
                     || self.control(op)?
                     || self.memory(op)
+                    || self.exception(op)?
+                    || self.legacy_exception(op)?
+                    || self.reference(op)?
                     || self.table(op)
                     || self.bulk(op)?
                     || self.vector(op);

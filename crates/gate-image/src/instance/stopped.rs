@@ -1,15 +1,16 @@
 //! Stopped programs as frames.
 
-use super::{Activity, Instance, Mutation, PendingCall, Phase, call};
+use super::{Activity, Instance, Mutation, PendingCall, Phase, Region, call};
 use crate::cache::LoadError;
 use crate::error::{ImageError, InstanceError};
+use crate::exceptions::{ExceptionError, Exceptions};
 use crate::exit::{self, Exit};
 use crate::frames::{Frames, FramesError};
 use crate::program::Program;
 use crate::state::State;
 use gate_compiler::{CompiledBase, ImportResolver, Options, ResumePoint, ResumeText};
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// A program that is stopped, as its frames tell.
@@ -39,6 +40,11 @@ impl Mutation {
         let export = self.export.as_ref().ok_or(FramesError::Incomplete)?;
         let frames = Frames::read_exported(&self.program, &export.file, export.size)?;
         check_call(&frames, &self.state)?;
+        let region = Region::new(&self.program, self.state.as_fd());
+        Exceptions::find(&self.program, region, frames.values()?).map_err(|error| match error {
+            ExceptionError::Invalid(number) => FramesError::Exception { number },
+            ExceptionError::Host(error) => FramesError::Host(error),
+        })?;
         let activity = activity(&frames, &self.program, &self.state, export.activity)?;
         let frames = Arc::new(frames);
         *self.lease.stopped() = Some(Stopped { frames: Arc::clone(&frames), activity });

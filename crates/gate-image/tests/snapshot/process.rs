@@ -83,7 +83,7 @@ pub(crate) fn values(safepoint: &Safepoint, seed: u32) -> Vec<Value> {
     let types = locals.chain(safepoint.operands.iter().copied());
     types
         .zip(seed..)
-        .map(|(ty, seed)| match ty {
+        .map(|(ty, seed)| match ty.general() {
             ValType::I32 => Value::I32(seed.cast_signed()),
             ValType::I64 => Value::I64(-i64::from(seed)),
             ValType::F32 => Value::F32(0x7fa0_0000 | seed),
@@ -91,6 +91,7 @@ pub(crate) fn values(safepoint: &Safepoint, seed: u32) -> Vec<Value> {
             ValType::V128 => Value::V128(u128::from(seed) << 100 | 1),
             ValType::FuncRef => Value::FuncRef(Some(0)),
             ValType::ExternRef => Value::ExternRef(Some(seed)),
+            ValType::ExnRef | ValType::Ref(_) => Value::ExnRef(None),
         })
         .collect()
 }

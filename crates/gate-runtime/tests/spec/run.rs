@@ -61,7 +61,7 @@ pub(crate) async fn run(executor: &Executor, script: &Script, unit: Arc<Unit>, o
 
 async fn compile(unit: &Arc<Unit>, mut options: Options) -> Result<Program, String> {
     if unit.merged {
-        options.features = Features { multi_memory: true, const_globals: true };
+        options.features = Features { multi_memory: true, const_globals: true, ..options.features };
     }
     let unit = Arc::clone(unit);
     let compiled =
@@ -140,6 +140,7 @@ fn expect_trap(exit: Exit, message: &str) -> Result<(), String> {
         Exit::Trapped(trap) if message.starts_with(trap.message()) || trap.message().starts_with(message) => {
             Ok(())
         }
+        Exit::Trapped(TrapId::NullReference) if message.starts_with("null ") => Ok(()),
         other => Err(format!("{other:?} instead of a trap: {message}")),
     }
 }
