@@ -33,7 +33,8 @@ macro_rules! written {
 }
 
 /// Programs which stop at places of every kind with values of every type.
-const HAND_WRITTEN: &[(&str, &str)] = written!["bulk", "deep", "floats", "start", "values"];
+const HAND_WRITTEN: &[(&str, &str)] =
+    written!["bulk", "deep", "exceptions", "floats", "legacy", "references", "start", "values"];
 
 /// A WASI command that is stopped in host calls.
 const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));
