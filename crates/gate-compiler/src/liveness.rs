@@ -322,6 +322,60 @@ mod tests {
     }
 
     #[test]
+    fn exceptions_go_to_handlers() {
+        // Local 0 is read where the exception goes, local 1 behind the block, local 2 where nothing goes that is thrown in it.
+        let module = |catch: &str| {
+            format!(
+                "(tag) (func (param i32 i32) (local i32)
+                    (block $outer
+                        (block $h
+                            (try_table {catch}
+                                call $stop
+                                (if (local.get 1) (then (throw 0))))
+                            (drop (local.get 1))
+                            (return))
+                        (drop (local.get 0))
+                        (return))
+                    (drop (local.get 2)))"
+            )
+        };
+        assert_eq!(live(&module("(catch_all $h)")), [vec![0, 1]]);
+        assert_eq!(live(&module("(catch 0 $h) (catch_all $outer)")), [vec![0, 1, 2]]);
+        assert_eq!(live(&module("(catch_all $h) (catch 0 $outer)")), [vec![0, 1]]);
+        assert_eq!(live(&module("")), [vec![1]]);
+        // What is not caught goes on to the next block around.
+        let nested = "(tag) (func (param i32 i32)
+            (block $h
+                (try_table (catch 0 $h)
+                    (try_table (catch 0 1) call $stop (local.set 0 (i32.const 1)))
+                    call $stop)
+                (return))
+            (drop (local.get 0)))";
+        assert_eq!(live(nested), [vec![0], vec![0]]);
+    }
+
+    #[test]
+    fn older_handlers_are_parts_of_blocks() {
+        let code = "(tag) (func (param i32 i32)
+            try
+                call $stop
+                try
+                    call $stop
+                delegate 1
+                (drop (local.get 1))
+            catch 0
+                call $stop
+                (drop (local.get 0))
+                rethrow 0
+            catch_all
+                (local.set 0 (i32.const 1))
+                call $stop
+            end)";
+        // The exception that is thrown again is local 2. Nothing that is thrown in the inner block gets to the handlers.
+        assert_eq!(live(code), [vec![0, 1], vec![1], vec![0, 2], vec![]]);
+    }
+
+    #[test]
     fn loops_carry() {
         // Local 1 is read in the next round before it is written; local 2 is always written first.
         let code = "(func (param i32 i32) (local i32)

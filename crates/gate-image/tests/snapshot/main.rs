@@ -5,6 +5,7 @@ mod ended;
 mod golden;
 mod hostile;
 mod process;
+mod references;
 mod sparse;
 mod suspended;
 mod trace;
