@@ -7,8 +7,11 @@
 
 mod compile;
 mod density;
+mod files;
 mod floor;
 mod peer;
+mod peer_process;
+mod python;
 mod run;
 mod start;
 mod stats;
@@ -48,6 +51,10 @@ enum Action {
     Suspend(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
+    /// Time of starting Python, and other large programs, as whole commands.
+    Python(Selection),
+    /// Speed of reading files, and of small calls.
+    Files(Selection),
     /// Runs programs while they, their loaders and their executors are killed, and counts what is lost or left behind.
     Stress {
         /// For how long.
@@ -95,6 +102,8 @@ fn main() -> anyhow::Result<()> {
         Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
+        Action::Python(selection) => python::measure(&selection),
+        Action::Files(selection) => runtime()?.block_on(files::measure(&selection)),
         Action::Stress { minutes } => stress::run(minutes),
         Action::Peer { file, args } => std::process::exit(peer::run_file(&file, args)?),
     }

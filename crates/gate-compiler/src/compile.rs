@@ -45,11 +45,12 @@ pub fn compile(
     })?;
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
-    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32).clone());
+    let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32));
     let signatures = module.referenced_signatures();
     let info = ModuleInfo {
         functions: functions.collect(),
         imported_functions: module.imported_functions(),
+        imports: module.import_names,
         start: module.start,
         trampolines: linked.trampolines,
         memories: layout.memories,

@@ -1,5 +1,6 @@
 //! What compilation produces.
 
+use crate::function_types::FunctionTypes;
 use crate::value::{FuncType, ValType};
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,11 @@ pub struct CompiledModule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// Types of all functions, imported ones first.
-    pub functions: Vec<FuncType>,
+    pub functions: FunctionTypes,
     /// Number of imported functions.
     pub imported_functions: u32,
+    /// Names of the imported functions: of their modules, and their own. By index.
+    pub imports: Vec<(String, String)>,
     /// Exported items, in the order of the module.
     pub exports: Vec<Export>,
     /// Function which instantiation calls before anything else.

@@ -3,6 +3,7 @@
 use crate::value::{FuncType, ValType};
 use gate_wire::gate::{self, GateFunction};
 use gate_wire::wasi::{self, ValueType, WasiFunction};
+use gate_wire::wasi_unstable::{self, UnstableFunction};
 
 /// Finds the host function that an import means.
 pub trait ImportResolver: Sync {
@@ -30,10 +31,15 @@ pub struct WasiImports;
 
 impl ImportResolver for WasiImports {
     fn resolve(&self, module: &str, name: &str, ty: &FuncType) -> Result<u32, ImportProblem> {
-        if module != wasi::MODULE && module != "wasi_unstable" {
-            return Err(ImportProblem::Unknown);
+        match module {
+            wasi::MODULE => wasi_function(name, ty),
+            wasi_unstable::MODULE => {
+                wasi_function(name, ty)?;
+                let function = WasiFunction::from_name(name).ok_or(ImportProblem::Unknown)?;
+                Ok(UnstableFunction::number_of(function))
+            }
+            _ => Err(ImportProblem::Unknown),
         }
-        wasi_function(name, ty)
     }
 }
 
@@ -131,6 +137,9 @@ mod tests {
         for module in ["wasi_snapshot_preview1", "wasi_unstable"] {
             assert_eq!(resolve(module, "fd_close", &[I32], &[I32]), Ok(WasiFunction::FdClose as u32));
         }
+        let seek = |module| resolve(module, "fd_seek", &[I32, I64, I32, I32], &[I32]);
+        assert_eq!(seek("wasi_snapshot_preview1"), Ok(WasiFunction::FdSeek as u32));
+        assert_eq!(seek("wasi_unstable"), Ok(UnstableFunction::FdSeek as u32));
         assert_eq!(resolve("env", "__wasi_fd_close", &[I32], &[I32]), Ok(WasiFunction::FdClose as u32));
     }
 

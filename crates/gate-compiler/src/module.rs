@@ -27,6 +27,8 @@ pub(crate) struct Module<'a> {
     pub(crate) functions: Vec<u32>,
     /// Host function of each imported function.
     pub(crate) imports: Vec<u32>,
+    /// Names of each imported function's module, and its own.
+    pub(crate) import_names: Vec<(String, String)>,
     /// Bodies of the other functions.
     pub(crate) bodies: Vec<Body<'a>>,
     pub(crate) tables: Vec<Table>,

@@ -38,7 +38,8 @@ impl State {
         for run in self.runs(index, offset..offset + buf.len() as u64) {
             let run = run?;
             let (part, rest) = buf.split_at_mut((run.range.end - run.range.start) as usize);
-            memfd::read_exact(self.source(run.source), part, place.offset + run.range.start)?;
+            let (file, start) = self.source(place, run.source);
+            memfd::read_exact(file, part, start + run.range.start)?;
             buf = rest;
         }
         Ok(())
@@ -132,7 +133,8 @@ impl State {
             self.write(place.offset + start, bytes)?;
         } else {
             let mut contents = vec![0; CHUNK_SIZE as usize];
-            memfd::read_exact(self.source(Source::Base), &mut contents, place.offset + start)?;
+            let (file, offset) = self.source(place, Source::Base);
+            memfd::read_exact(file, &mut contents, offset + start)?;
             let within = (at - start) as usize;
             contents[within..within + bytes.len()].copy_from_slice(bytes);
             self.write(place.offset + start, &contents)?;
@@ -142,11 +144,12 @@ impl State {
         Ok(true)
     }
 
-    fn source(&self, source: Source) -> BorrowedFd<'_> {
+    /// The file, and where in it the memory begins.
+    fn source(&self, place: &MemoryPlace, source: Source) -> (BorrowedFd<'_>, u64) {
         match (source, &self.base) {
-            (Source::Base, Some(base)) => base.file(),
+            (Source::Base, Some(base)) => (base.file(), place.base_offset),
             // Without a base there is no part that would be in it.
-            _ => self.file.as_fd(),
+            _ => (self.file.as_fd(), place.offset),
         }
     }
 
@@ -233,7 +236,7 @@ pub(crate) struct MemoryExtents<'a> {
 
 impl MemoryExtents<'_> {
     fn next_extent(&mut self) -> Result<Option<Range<u64>>, Errno> {
-        let start = self.state.memories[self.index].offset;
+        let place = &self.state.memories[self.index];
         loop {
             let Some(run) = self.rest.take() else {
                 match self.runs.next() {
@@ -243,8 +246,9 @@ impl MemoryExtents<'_> {
                 continue;
             };
             let Run { range, source } = run;
+            let (file, start) = self.state.source(place, source);
             let in_file = start + range.start..start + range.end;
-            if let Some(data) = extents::next_data(self.state.source(source), in_file)? {
+            if let Some(data) = extents::next_data(file, in_file)? {
                 let data = data.start - start..data.end - start;
                 self.rest = Some(Run { range: data.end..range.end, source });
                 return Ok(Some(data));

@@ -30,29 +30,49 @@ pub(crate) fn next_data(file: impl AsFd, range: Range<u64>) -> Result<Option<Ran
 
 /// Copies the data in the range to the same place in another file, which must be zero there.
 pub(crate) fn copy_data(from: impl AsFd, to: impl AsFd, range: Range<u64>) -> Result<(), Errno> {
+    let to_offset = range.start;
+    copy_data_to(from, to, range, to_offset)
+}
+
+/// Copies the data in the range to a place in another file, which must be zero there.
+pub(crate) fn copy_data_to(
+    from: impl AsFd,
+    to: impl AsFd,
+    range: Range<u64>,
+    to_offset: u64,
+) -> Result<(), Errno> {
+    let start = range.start;
     let mut rest = range;
     while let Some(part) = next_data(&from, rest.clone())? {
-        copy(from.as_fd(), to.as_fd(), part.clone())?;
         rest.start = part.end;
+        let to_offset = to_offset + (part.start - start);
+        copy_to(from.as_fd(), to.as_fd(), part, to_offset)?;
     }
     Ok(())
 }
 
 /// Copies the range to the same place in another file.
+pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Errno> {
+    let to_offset = range.start;
+    copy_to(from, to, range, to_offset)
+}
+
+/// Copies the range to a place in another file.
 ///
 /// The kernel does it, if it can with these files: then some file systems share the blocks.
-pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Errno> {
+fn copy_to(from: BorrowedFd<'_>, to: BorrowedFd<'_>, range: Range<u64>, to_start: u64) -> Result<(), Errno> {
+    let start = range.start;
     let mut rest = range;
     while !rest.is_empty() {
-        let (mut from_offset, mut to_offset) = (rest.start, rest.start);
+        let (mut from_offset, mut to_offset) = (rest.start, to_start + (rest.start - start));
         let len = usize::try_from(rest.end - rest.start).unwrap_or(usize::MAX);
         match rustix::fs::copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), len) {
             // The file ends here, or the kernel has not noticed that it does not.
-            Ok(0) => return copy_by_hand(from, to, rest),
+            Ok(0) => return copy_by_hand(from, to, rest, to_start + (from_offset - start)),
             Ok(n) => rest.start += n as u64,
             Err(Errno::INTR) => {}
             Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
-                return copy_by_hand(from, to, rest);
+                return copy_by_hand(from, to, rest, to_start + (from_offset - start));
             }
             Err(errno) => return Err(errno),
         }
@@ -60,14 +80,20 @@ pub(crate) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, range: Range<u64>) 
     Ok(())
 }
 
-fn copy_by_hand(from: BorrowedFd<'_>, to: BorrowedFd<'_>, range: Range<u64>) -> Result<(), Errno> {
+fn copy_by_hand(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    range: Range<u64>,
+    mut to_offset: u64,
+) -> Result<(), Errno> {
     let mut buf = vec![0; (range.end - range.start).min(COPY_SIZE) as usize];
     let mut offset = range.start;
     while offset < range.end {
         let part = (range.end - offset).min(COPY_SIZE) as usize;
         memfd::read_exact(from, &mut buf[..part], offset)?;
-        memfd::write_all(to, &buf[..part], offset)?;
+        memfd::write_all(to, &buf[..part], to_offset)?;
         offset += part as u64;
+        to_offset += part as u64;
     }
     Ok(())
 }

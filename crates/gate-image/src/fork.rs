@@ -11,26 +11,44 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-/// Memories which nobody changes any more, in the places that they have in a state file.
+/// Memories which nobody changes any more.
 ///
 /// Its file is sealed, or nobody has it open for writing.
 #[derive(Debug)]
 pub(crate) struct Base {
     file: Arc<OwnedFd>,
-    /// Sizes of the memories in bytes, multiples of [`CHUNK_SIZE`].
-    sizes: Vec<u64>,
+    parts: Vec<BasePart>,
+}
+
+/// A memory in a base file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BasePart {
+    /// Where it begins in the file.
+    pub(crate) offset: u64,
+    /// Size in bytes, a multiple of [`CHUNK_SIZE`].
+    pub(crate) size: u64,
 }
 
 impl Base {
-    /// A file which has memories of the given sizes.
+    /// A file which has memories of the given sizes in the places that they have in a state file.
     pub(crate) fn new(file: OwnedFd, sizes: Vec<u64>) -> Self {
-        debug_assert!(sizes.iter().all(|size| size.is_multiple_of(CHUNK_SIZE)));
-        Self { file: Arc::new(file), sizes }
+        Self::with_parts(Arc::new(file), in_state_places(sizes))
     }
 
-    /// The same file, with memories of other sizes.
+    /// A file which has memories somewhere.
+    pub(crate) fn with_parts(file: Arc<OwnedFd>, parts: Vec<BasePart>) -> Self {
+        debug_assert!(parts.iter().all(|part| part.size.is_multiple_of(CHUNK_SIZE)));
+        Self { file, parts }
+    }
+
+    /// The same file, with memories of other sizes in the places that they have in a state file.
     pub(crate) fn with_sizes(&self, sizes: Vec<u64>) -> Self {
-        Self { file: Arc::clone(&self.file), sizes }
+        Self::with_parts(Arc::clone(&self.file), in_state_places(sizes))
+    }
+
+    /// The memories, by index.
+    pub(crate) fn parts(&self) -> &[BasePart] {
+        &self.parts
     }
 
     /// Whether no more than one state uses it, or any other of the same file.
@@ -76,6 +94,12 @@ impl State {
         state.copy_over(&base)
     }
 
+    /// Takes the memories, which nobody has written to, from the base.
+    pub(crate) fn put_over(&mut self, base: &Arc<Base>) {
+        self.memories = places_over(&self.memories, base);
+        self.base = Some(Arc::clone(base));
+    }
+
     /// Whether the state is stored and cannot be changed any more.
     pub(crate) fn is_committed(&self) -> bool {
         let is_read_only = || Ok::<_, Errno>(fcntl_getfl(&self.file)? & OFlags::RWMODE == OFlags::RDONLY);
@@ -100,7 +124,7 @@ impl State {
             file,
             stack_size: self.stack_size,
             instance_size: self.instance_size,
-            memories: places_over(&self.memories, &base.sizes),
+            memories: places_over(&self.memories, base),
             base: Some(Arc::clone(base)),
             copying: Mutex::default(),
             is_stored: false,
@@ -131,7 +155,8 @@ impl State {
     pub(crate) fn copy_memories(&self, to: BorrowedFd<'_>) -> Result<(), Errno> {
         for (index, place) in self.memories.iter().enumerate() {
             if let Some(base) = &self.base {
-                extents::copy_data(base.file(), to, place.offset..place.offset + place.base_size)?;
+                let range = place.base_offset..place.base_offset + place.base_size;
+                extents::copy_data_to(base.file(), to, range, place.offset)?;
             }
             self.copy_own_data(index, to)?;
         }
@@ -140,13 +165,20 @@ impl State {
 }
 
 /// The same memories over a base.
-pub(crate) fn places_over(places: &[MemoryPlace], base_sizes: &[u64]) -> Vec<MemoryPlace> {
+pub(crate) fn places_over(places: &[MemoryPlace], base: &Base) -> Vec<MemoryPlace> {
     let mut first_chunk = 0;
-    let place = |(place, &base_size): (&MemoryPlace, &u64)| {
+    let place = |(place, part): (&MemoryPlace, &BasePart)| {
+        let (base_size, base_offset) = (part.size, part.offset);
         // What is shared cannot be taken back by a program that says that its memory is smaller.
-        let place = MemoryPlace { min: place.min.max(base_size), base_size, first_chunk, ..*place };
+        let min = place.min.max(base_size);
+        let place = MemoryPlace { min, base_size, base_offset, first_chunk, ..*place };
         first_chunk += base_size / CHUNK_SIZE;
         place
     };
-    places.iter().zip(base_sizes).map(place).collect()
+    places.iter().zip(&base.parts).map(place).collect()
+}
+
+fn in_state_places(sizes: Vec<u64>) -> Vec<BasePart> {
+    let part = |(offset, size)| BasePart { offset, size };
+    (STATE_FILE_STRIDE..).step_by(STATE_FILE_STRIDE as usize).zip(sizes).map(part).collect()
 }

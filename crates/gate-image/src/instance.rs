@@ -16,7 +16,7 @@ pub use mutation::{ExitError, Mutation};
 pub(crate) use phase::{Activity, Phase};
 pub(crate) use region::{ELEMENTS_AT_ONCE, Region};
 pub use stopped::RebaseError;
-pub(crate) use stopped::{Stopped, check_call};
+pub(crate) use stopped::{PreparedFrames, Stopped, StoppedFrames, check_call};
 
 use crate::backtrace::Backtrace;
 use crate::error::{ImageError, InstanceError, ProgramError};
@@ -25,6 +25,7 @@ use crate::exit::Exit;
 use crate::memory::GuestMemory;
 use crate::placement::Placement;
 use crate::program::Program;
+use crate::samples::Sampler;
 use crate::state::State;
 use gate_compiler::{ExportKind, FuncType, ValType, Value};
 use gate_wire::PAGE_SIZE;
@@ -32,10 +33,10 @@ use gate_wire::context::STACK_RESERVE;
 use gate_wire::load::MemoryMap;
 use gate_wire::trap::TrapId;
 use mutation::read_exit;
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How large an instance may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +79,7 @@ pub struct Instance {
     entry: Option<u32>,
     /// Where the last run trapped, if its state does not tell because it was elsewhere, or with other text.
     trace: Option<Backtrace>,
+    sample_interval: Option<Duration>,
     lease: Arc<Lease>,
 }
 
@@ -105,8 +107,11 @@ impl Instance {
             let trap = TrapId::from_number(initial.trap.into()).unwrap_or(TrapId::InternalError);
             return Err(ProgramError::Instantiation { trap, message: initial.message.clone() }.into());
         }
-        let state = State::new(program.info(), stack_size, options.max_memory)?;
-        write_initial(&state, program).map_err(ImageError::system("write the initial state"))?;
+        let mut state = State::new(program.info(), stack_size, options.max_memory)?;
+        if let Some(base) = program.template().base() {
+            state.put_over(base);
+        }
+        write_initial(&state, program)?;
         Ok(Self {
             program: program.clone(),
             state: Arc::new(state),
@@ -114,8 +119,25 @@ impl Instance {
             phase: Phase::Fresh,
             entry: None,
             trace: None,
+            sample_interval: None,
             lease: Arc::default(),
         })
+    }
+
+    /// Has the next runs write down where they are, each time that so much processor time has passed; the kernel may make
+    /// that some milliseconds. [`Instance::sampler`] reads it.
+    pub fn set_sampling(&mut self, interval: Option<Duration>) {
+        self.sample_interval = interval;
+    }
+
+    /// Reads the samples of the run that has been begun last.
+    pub fn sampler(&self) -> Option<Sampler> {
+        match self.phase {
+            Phase::Run { placement, .. } if self.sample_interval.is_some() => {
+                Some(Sampler::new(&self.program, &self.state, placement.text_addr))
+            }
+            _ => None,
+        }
     }
 
     /// Chooses the exported function that the next run calls, and its arguments.
@@ -225,12 +247,17 @@ impl Instance {
     ) -> Self {
         let lease = Lease { monotonic_time: AtomicU64::new(monotonic_time), stopped: Mutex::new(stopped) };
         let (program, state) = (program.clone(), Arc::new(state));
-        Self { program, state, options, phase, entry, trace: None, lease: Arc::new(lease) }
+        let lease = Arc::new(lease);
+        Self { program, state, options, phase, entry, trace: None, sample_interval: None, lease }
     }
 
     /// The same instance, with where its last run trapped.
     pub(crate) fn with_trace(self, trace: Option<Backtrace>) -> Self {
         Self { trace, ..self }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
@@ -349,19 +376,23 @@ pub(crate) fn round_stack_size(size: u64) -> Result<u64, ImageError> {
     }
 }
 
-fn write_initial(state: &State, program: &Program) -> Result<(), Errno> {
+fn write_initial(state: &State, program: &Program) -> Result<(), ImageError> {
+    let error = ImageError::system("write the initial state");
     let template = program.template();
     for piece in &template.instance {
-        state.write(state.instance_offset() + piece.offset, &piece.bytes)?;
+        state.write(state.instance_offset() + piece.offset, &piece.bytes).map_err(&error)?;
     }
-    for (place, pieces) in state.memories.iter().zip(&template.memories) {
+    for place in &state.memories {
+        let desc = [place.min.to_le_bytes(), place.max.to_le_bytes()].concat();
+        state.write(place.desc_offset, &desc).map_err(&error)?;
+    }
+    if template.base().is_some() {
+        return Ok(());
+    }
+    for (place, pieces) in state.memories.iter().zip(template.memories()?) {
         for piece in pieces {
-            state.write(place.offset + piece.offset, &piece.bytes)?;
+            state.write(place.offset + piece.offset, &piece.bytes).map_err(&error)?;
         }
-        let mut desc = [0; 16];
-        desc[..8].copy_from_slice(&place.min.to_le_bytes());
-        desc[8..].copy_from_slice(&place.max.to_le_bytes());
-        state.write(place.desc_offset, &desc)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Images: what a program process maps, and what is left of it when it has stopped.
 //!
-//! A [`Program`] is a compiled module: its text in a sealed memory file, which any number of processes can map, and
+//! A [`Program`] is a compiled module: its text in a file, which any number of processes can map, and
 //! the knowledge of where in it things are. An [`Instance`] is the state of one run of it: stack, instance
 //! region and linear memories in a file that the process maps shared. When the process is gone, the host reads from that
 //! file how the program ended ([`Instance::exit`]), with which results, in which functions ([`Backtrace`]).
@@ -22,6 +22,7 @@
 //! | `extents` | which parts of a sparse file have data |
 //! | `storage` | instances in a directory |
 //! | `memory` | linear memory as host functions see it |
+//! | `samples` | where a running program is, again and again |
 //! | `exit` | how the program ended |
 //! | `backtrace` | in which functions |
 //! | `placement` | random addresses for a process's mappings |
@@ -29,7 +30,7 @@
 //! | `inspect` | what can be seen of a program that has stopped |
 //! | `lines` | places in the source code |
 //! | `text` | text from anybody, made harmless |
-//! | `cache`, `entry_file` | compiled modules on disk |
+//! | `cache`, `entry_file` | compiled modules on disk, and what is known about files |
 //! | `memfd` | files in memory |
 //! | `leb` | numbers of variable size |
 //! | `error` | what can be wrong with a program, and with its image |
@@ -55,6 +56,7 @@ mod memfd;
 mod memory;
 mod placement;
 mod program;
+mod samples;
 mod snapshot;
 mod state;
 mod storage;
@@ -62,7 +64,7 @@ mod template;
 mod text;
 
 pub use backtrace::{Backtrace, BacktraceFrame};
-pub use cache::{Cache, CacheError, CacheOutcome, LoadError};
+pub use cache::{Cache, CacheError, CacheOutcome, FileIdentity, KeptInstance, LoadError, Origin};
 pub use coredump::{CoreDump, CoreDumpError, CoreFrame, CoreMemory, InstanceDumpError, MemoryContents};
 pub use entry_file::Damage;
 pub use error::{ImageError, InstanceError, ProgramError};
@@ -75,8 +77,9 @@ pub use instance::{
     CallOutcome, ExitError, Instance, InstanceOptions, Launch, Mutation, PendingCall, Purpose, RebaseError,
 };
 pub use lines::{Lines, SourceFrame, SourcePlace};
-pub use memory::{GuestMemory, MemoryError};
+pub use memory::{GuestMemory, MemoryError, WaitingMemory};
 pub use program::Program;
+pub use samples::{Sample, Sampler};
 pub use snapshot::{
     Place, Problem, Restored, SNAPSHOT_VERSION, ServiceState, Snapshot, SnapshotError, SnapshotLimits,
     is_snapshot,

@@ -3,7 +3,7 @@
 use crate::state::State;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A linear memory of an instance, running or not.
 ///
@@ -12,6 +12,15 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct GuestMemory {
     place: Option<(Arc<State>, usize)>,
+    /// See [`GuestMemory::during_call`].
+    size: Option<OnceLock<u64>>,
+}
+
+/// A linear memory whose program waits for a reply, so that its size stays the same. Otherwise like [`GuestMemory`].
+#[derive(Clone, Copy, Debug)]
+pub struct WaitingMemory<'a> {
+    memory: &'a GuestMemory,
+    size: u64,
 }
 
 /// Why guest memory could not be accessed.
@@ -35,24 +44,41 @@ pub enum MemoryError {
 impl GuestMemory {
     /// A memory of size zero, for a program which has none.
     pub const fn empty() -> Self {
-        Self { place: None }
+        Self { place: None, size: None }
     }
 
     pub(crate) fn new(state: &Arc<State>, index: usize) -> Option<Self> {
-        (index < state.memories.len()).then(|| Self { place: Some((Arc::clone(state), index)) })
+        (index < state.memories.len()).then(|| Self { place: Some((Arc::clone(state), index)), size: None })
+    }
+
+    /// The same memory for the time of a host call. Its size is looked up once: meanwhile the program does not do anything, and memories
+    /// do not shrink.
+    pub fn during_call(&self) -> Self {
+        Self { place: self.place.clone(), size: Some(OnceLock::new()) }
+    }
+
+    /// The memory as it is until the program is answered: each access needs one system call less.
+    pub fn waiting(&self) -> io::Result<WaitingMemory<'_>> {
+        Ok(WaitingMemory { memory: self, size: self.size()? })
     }
 
     /// Current size in bytes.
     pub fn size(&self) -> io::Result<u64> {
-        match &self.place {
-            Some((state, index)) => Ok(state.memory_size(*index)?),
-            None => Ok(0),
+        let Some((state, index)) = &self.place else { return Ok(0) };
+        if let Some(&size) = self.size.as_ref().and_then(OnceLock::get) {
+            return Ok(size);
         }
+        let size = state.memory_size(*index)?;
+        Ok(self.size.as_ref().map_or(size, |known| *known.get_or_init(|| size)))
     }
 
     /// Copies from the memory. Nothing is copied if it is not all within bounds.
     pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
-        if let Some((state, index)) = self.locate(addr, buf.len() as u64)? {
+        self.read_within(self.size()?, addr, buf)
+    }
+
+    fn read_within(&self, size: u64, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if let Some((state, index)) = self.locate(size, addr, buf.len() as u64)? {
             state.read_memory(index, addr, buf).map_err(io::Error::from)?;
         }
         Ok(())
@@ -60,7 +86,11 @@ impl GuestMemory {
 
     /// Copies to the memory. Nothing is copied if it is not all within bounds.
     pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemoryError> {
-        if let Some((state, index)) = self.locate(addr, bytes.len() as u64)? {
+        self.write_within(self.size()?, addr, bytes)
+    }
+
+    fn write_within(&self, size: u64, addr: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        if let Some((state, index)) = self.locate(size, addr, bytes.len() as u64)? {
             state.write_memory(index, addr, bytes).map_err(io::Error::from)?;
         }
         Ok(())
@@ -76,14 +106,30 @@ impl GuestMemory {
 
     /// Checks that so many bytes can be read and written.
     pub fn check(&self, addr: u64, len: u64) -> Result<(), MemoryError> {
-        self.locate(addr, len).map(drop)
+        self.locate(self.size()?, addr, len).map(drop)
     }
 
-    fn locate(&self, addr: u64, len: u64) -> Result<Option<(&State, usize)>, MemoryError> {
-        let size = self.size()?;
+    fn locate(&self, size: u64, addr: u64, len: u64) -> Result<Option<(&State, usize)>, MemoryError> {
         if addr.checked_add(len).is_none_or(|end| end > size) {
             return Err(MemoryError::OutOfBounds { addr, len, size });
         }
         Ok(self.place.as_ref().map(|(state, index)| (&**state, *index)))
+    }
+}
+
+impl WaitingMemory<'_> {
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Copies from the memory. Nothing is copied if it is not all within bounds.
+    pub fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.memory.read_within(self.size, addr, buf)
+    }
+
+    /// Copies to the memory. Nothing is copied if it is not all within bounds.
+    pub fn write(&self, addr: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.memory.write_within(self.size, addr, bytes)
     }
 }

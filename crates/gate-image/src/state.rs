@@ -58,6 +58,8 @@ pub(crate) struct MemoryPlace {
     pub(crate) desc_offset: u64,
     /// So many bytes are in the base file until they are written to.
     pub(crate) base_size: u64,
+    /// Where they are in that file.
+    pub(crate) base_offset: u64,
     /// Index in the table of chunks of its first one.
     pub(crate) first_chunk: u64,
 }
@@ -88,7 +90,15 @@ impl State {
             }
             let min = memory.min_pages * WASM_PAGE_SIZE;
             let desc_offset = STATE_FILE_STRIDE - distance;
-            memories.push(MemoryPlace { offset, min, max, desc_offset, base_size: 0, first_chunk: 0 });
+            memories.push(MemoryPlace {
+                offset,
+                min,
+                max,
+                desc_offset,
+                base_size: 0,
+                base_offset: 0,
+                first_chunk: 0,
+            });
             offset += STATE_FILE_STRIDE;
         }
         let file = memfd::create_sized("gate-state", file_size(&memories))?;
@@ -163,7 +173,13 @@ impl State {
 
 impl MemoryPlace {
     fn map(&self, size: u64) -> MemoryMap {
-        MemoryMap { size, max: self.max, offset: self.offset, base_size: self.base_size }
+        MemoryMap {
+            size,
+            max: self.max,
+            offset: self.offset,
+            base_size: self.base_size,
+            base_offset: self.base_offset,
+        }
     }
 }
 

@@ -1,19 +1,28 @@
 //! Initial contents of a new instance, worked out once per program.
 
 use crate::error::ImageError;
-use gate_compiler::ModuleInfo;
+use crate::extents;
+use crate::fork::{Base, BasePart};
+use crate::memfd;
+use gate_compiler::{InitialState, ModuleInfo};
 use gate_wire::{PAGE_SIZE, WASM_PAGE_SIZE};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 const PAGE: usize = PAGE_SIZE as usize;
+
+/// How much of a base is read at a time, in bytes.
+const READ_SIZE: u64 = 256 << 10;
 
 /// What is written to a new instance's state file: as few and as short pieces as possible, and no zero pages.
 #[derive(Debug)]
 pub(crate) struct Template {
     /// Pieces of the instance region, ascending.
     pub(crate) instance: Vec<Piece>,
-    /// Pieces of each linear memory, ascending.
-    pub(crate) memories: Vec<Vec<Piece>>,
+    /// Pieces of each linear memory, ascending. If there is a base, they are read from it when they are needed.
+    memories: OnceLock<Vec<Vec<Piece>>>,
+    base: Option<Arc<Base>>,
 }
 
 /// Bytes that go together.
@@ -30,33 +39,90 @@ impl Template {
     ///
     /// Fails if it refers to places that do not exist.
     pub(crate) fn new(info: &ModuleInfo) -> Result<Self, ImageError> {
-        let instance_size = u64::from(info.layout.instance_size);
-        let mut instance = Pages::default();
-        for item in &info.initial.instance {
-            let len = item.bytes.len() as u64;
-            let offset = instance_size
-                .checked_sub(item.distance.into())
-                .filter(|_| len <= item.distance.into())
-                .ok_or(ImageError::image("initial data is outside the instance region"))?;
-            instance.write(offset, &item.bytes);
-        }
-
-        let mut memories: Vec<Pages> = info.memories.iter().map(|_| Pages::default()).collect();
-        for item in &info.initial.memory {
-            let size =
-                info.memories.get(item.memory as usize).map(|m| m.min_pages.saturating_mul(WASM_PAGE_SIZE));
-            let end = item.offset.checked_add(item.bytes.len() as u64);
-            match (memories.get_mut(item.memory as usize), size, end) {
-                (Some(pages), Some(size), Some(end)) if end <= size => pages.write(item.offset, &item.bytes),
-                _ => return Err(ImageError::image("initial data is outside its memory")),
-            }
-        }
-
-        Ok(Self {
-            instance: instance.into_pieces(),
-            memories: memories.into_iter().map(Pages::into_pieces).collect(),
-        })
+        let instance = instance_pieces(info)?;
+        Ok(Self { instance, memories: OnceLock::from(memory_pieces(info)?), base: None })
     }
+
+    /// The same with the initial contents of memories in a file.
+    pub(crate) fn with_base(info: &ModuleInfo, base: Base) -> Result<Self, ImageError> {
+        let parts = base.parts().iter();
+        let fits = |(part, memory): (&BasePart, &gate_compiler::MemoryInfo)| {
+            part.size <= memory.min_pages.saturating_mul(WASM_PAGE_SIZE)
+        };
+        let is_whole = base.parts().len() == info.memories.len();
+        if !is_whole || !parts.zip(&info.memories).all(fits) || !info.initial.memory.is_empty() {
+            return Err(ImageError::image("initial contents of memories"));
+        }
+        let instance = instance_pieces(info)?;
+        Ok(Self { instance, memories: OnceLock::new(), base: Some(Arc::new(base)) })
+    }
+
+    /// A file with the initial contents of memories, which need not be written then.
+    pub(crate) fn base(&self) -> Option<&Arc<Base>> {
+        self.base.as_ref()
+    }
+
+    /// Pieces of each linear memory, ascending.
+    pub(crate) fn memories(&self) -> Result<&[Vec<Piece>], ImageError> {
+        if let (None, Some(base)) = (self.memories.get(), &self.base) {
+            let pieces = base.parts().iter().map(|part| read_pieces(base, part)).collect::<Result<_, _>>();
+            let pieces = pieces.map_err(ImageError::system("read the initial contents of memories"))?;
+            let _ = self.memories.set(pieces);
+        }
+        Ok(self.memories.get().map_or(&[], Vec::as_slice))
+    }
+}
+
+/// The initial contents of memories, worked out from the module's.
+pub(crate) fn initial_pieces(initial: &InitialState, memories: usize) -> Vec<Vec<Piece>> {
+    let mut pages: Vec<Pages> = (0..memories).map(|_| Pages::default()).collect();
+    for item in &initial.memory {
+        if let Some(pages) = pages.get_mut(item.memory as usize) {
+            pages.write(item.offset, &item.bytes);
+        }
+    }
+    pages.into_iter().map(Pages::into_pieces).collect()
+}
+
+fn instance_pieces(info: &ModuleInfo) -> Result<Vec<Piece>, ImageError> {
+    let instance_size = u64::from(info.layout.instance_size);
+    let mut instance = Pages::default();
+    for item in &info.initial.instance {
+        let len = item.bytes.len() as u64;
+        let offset = instance_size
+            .checked_sub(item.distance.into())
+            .filter(|_| len <= item.distance.into())
+            .ok_or(ImageError::image("initial data is outside the instance region"))?;
+        instance.write(offset, &item.bytes);
+    }
+    Ok(instance.into_pieces())
+}
+
+fn memory_pieces(info: &ModuleInfo) -> Result<Vec<Vec<Piece>>, ImageError> {
+    for item in &info.initial.memory {
+        let memory = info.memories.get(item.memory as usize);
+        let size = memory.map(|memory| memory.min_pages.saturating_mul(WASM_PAGE_SIZE));
+        let end = item.offset.checked_add(item.bytes.len() as u64);
+        if size.zip(end).is_none_or(|(size, end)| end > size) {
+            return Err(ImageError::image("initial data is outside its memory"));
+        }
+    }
+    Ok(initial_pieces(&info.initial, info.memories.len()))
+}
+
+/// What of a memory in a base is not zero.
+fn read_pieces(base: &Base, part: &BasePart) -> Result<Vec<Piece>, Errno> {
+    let mut pages = Pages::default();
+    let mut buf = vec![0; READ_SIZE.min(part.size) as usize];
+    let mut rest = part.offset..part.offset + part.size;
+    while let Some(data) = extents::next_data(base.file(), rest.clone())? {
+        let end = data.end.min(data.start + READ_SIZE);
+        let buf = &mut buf[..(end - data.start) as usize];
+        memfd::read_exact(base.file(), buf, data.start)?;
+        pages.write(data.start - part.offset, buf);
+        rest.start = end;
+    }
+    Ok(pages.into_pieces())
 }
 
 /// Sparse contents of a region: later writes go over earlier ones.

@@ -59,7 +59,7 @@ fn a_new_instance_has_its_data_and_takes_little_space() {
     assert_eq!(&buf, b"01xy456789");
 
     let offset = STATE_FILE_STRIDE;
-    let map = MemoryMap { size: 100 * 65536, max: 200 * 65536, offset, base_size: 0 };
+    let map = MemoryMap { size: 100 * 65536, max: 200 * 65536, offset, base_size: 0, base_offset: 0 };
     assert_eq!(instance.memory_maps().unwrap(), [map]);
 
     instance.set_entry("f", &[]).unwrap();

@@ -14,6 +14,7 @@
 //! | `ending` | what is compared |
 //! | `coverage` | at which kinds of places, with which types of values programs were stopped |
 //! | `journeys` | many of them, and the report |
+//! | `packets` | packets that are exchanged with services meanwhile |
 //! | `peer` | the same in Wasmtime |
 
 #![forbid(unsafe_code)]
@@ -23,6 +24,7 @@ mod coverage;
 mod ending;
 mod generated;
 mod journeys;
+mod packets;
 #[cfg(feature = "peer")]
 mod peer;
 mod run;
@@ -30,5 +32,6 @@ mod subject;
 
 pub use coverage::Coverage;
 pub use journeys::{Journeys, Plan, Report};
+pub use packets::{Exchanged, exchange_packets};
 pub use run::Way;
 pub use subject::{Subject, hand_written, real};

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use gate_moves::{Journeys, Plan, Subject, hand_written, real};
+use gate_moves::{Exchanged, Journeys, Plan, Subject, exchange_packets, hand_written, real};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,11 +30,17 @@ struct Command {
     /// Where `tools/build-programs` has put programs; none of them are run if it is not there.
     #[arg(long, default_value = "target/programs")]
     programs: PathBuf,
+    /// Programs that exchange numbered packets with services, instead of all others.
+    #[arg(long)]
+    packets: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     let command = Command::parse();
+    if command.packets {
+        return packets(&command).await;
+    }
     let mut subjects = hand_written()?;
     if command.programs.join("wasm").exists() {
         subjects.extend(real(&command.programs, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?);
@@ -64,4 +70,18 @@ async fn main() -> anyhow::Result<ExitCode> {
         .await?;
     println!("{report}");
     Ok(if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn packets(command: &Command) -> anyhow::Result<ExitCode> {
+    let seed = command.seed.unwrap_or_else(rand::random);
+    println!("seed {seed}");
+    let mut told = 0;
+    let progress = |exchanged: &Exchanged| {
+        if exchanged.suspensions() >= told + 2000 {
+            told = exchanged.suspensions();
+            eprintln!("{told} suspensions");
+        }
+    };
+    println!("{}", exchange_packets(command.suspensions, seed, progress).await?);
+    Ok(ExitCode::SUCCESS)
 }

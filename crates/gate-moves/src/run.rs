@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
     async fn snapshot(&mut self, runner: &Runner<'_>) -> anyhow::Result<Vec<u8>> {
         let mut snapshot = Vec::new();
         let wasm = &self.compiled.subject.wasm;
-        runner.executor.snapshot(&mut self.instance, wasm, &self.wasi, &mut snapshot).await?;
+        runner.executor.snapshot(&mut self.instance, wasm, &mut self.wasi, &mut snapshot).await?;
         let features = WasmFeatures::default() | WasmFeatures::LEGACY_EXCEPTIONS;
         wasmparser::Validator::new_with_features(features)
             .validate_all(&snapshot)

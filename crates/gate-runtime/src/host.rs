@@ -40,9 +40,18 @@ pub trait HostFunctions: Send {
     /// Tells that the program begins to run, or goes on. Comes before the first call of each process.
     fn begin(&mut self, _start: &Start) {}
 
+    /// Prepares for [`HostFunctions::save`]: waits for what others have to tell first, but not for long. To be called when the
+    /// program is suspended. It can go on here all the same.
+    ///
+    /// If this fails, the program's state cannot be written down as a whole.
+    fn suspend(&mut self) -> impl Future<Output = std::result::Result<(), HostFault>> + Send {
+        future::ready(Ok(()))
+    }
+
     /// What has to be known about this, besides the program's own state, for the program to go on elsewhere.
     ///
-    /// To be called when the program is suspended. Deterministic: the same state gives the same bytes.
+    /// To be called when the program is suspended, after [`HostFunctions::suspend`]. Deterministic: the same state gives the
+    /// same bytes.
     fn save(&self) -> Vec<ServiceState> {
         Vec::new()
     }

@@ -11,12 +11,14 @@
 //! | `bytes` | the same as a descriptor |
 //! | `host` | the functions that programs import |
 //! | `iovec` | buffers in the program's memory |
+//! | `output` | what a program is to receive |
 //! | `server` | what is asked of services |
 //! | `state` | what goes along with a program that is suspended |
 
 mod bytes;
 mod host;
 mod iovec;
+mod output;
 mod pipe;
 mod server;
 mod state;

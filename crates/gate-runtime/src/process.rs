@@ -217,7 +217,7 @@ impl Process {
     }
 
     pub(crate) fn send_image(&self, message: &[u8], files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(files));
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

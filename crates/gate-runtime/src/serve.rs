@@ -93,9 +93,10 @@ impl Process {
         }
         loop {
             if let Progress::Received(call) = &run.progress {
+                let memory = run.memory.during_call();
                 let reply = tokio::select! {
                     biased;
-                    reply = key.scope(host.call(call, &run.memory)) => reply,
+                    reply = key.scope(host.call(call, &memory)) => reply,
                     _ = self.shared.end.wait() => return Ok(Over::Hangup),
                 };
                 let reply = match reply {

@@ -1,6 +1,6 @@
 //! From a program that is suspended to a snapshot.
 
-use crate::error::ExportError;
+use crate::error::{ExportError, HostFault};
 use crate::executor::Executor;
 use crate::host::HostFunctions;
 use gate_image::{Exit, Instance, Snapshot, SnapshotError};
@@ -13,6 +13,9 @@ pub enum SnapshotFailure {
     /// Its frames could not be had.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// A service cannot be saved.
+    #[error(transparent)]
+    Host(#[from] HostFault),
     /// The snapshot could not be written.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -31,12 +34,13 @@ impl Executor {
         &self,
         instance: &mut Instance,
         wasm: &[u8],
-        host: &impl HostFunctions,
+        host: &mut impl HostFunctions,
         out: impl Write,
     ) -> Result<(), SnapshotFailure> {
         if let Ok(Exit::Frozen) = instance.exit() {
             self.export(instance).await?;
         }
+        host.suspend().await?;
         let services = host.save();
         Ok(Snapshot::new(instance, wasm, &services)?.write(out)?)
     }

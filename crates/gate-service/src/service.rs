@@ -41,6 +41,13 @@ pub trait ServiceInstance: Send {
     /// Tells that the program begins to run, or goes on.
     fn begin(&mut self, _start: &Start) {}
 
+    /// Whether it is there for the program now: programs are told when that changes. Wakes the context's task then.
+    ///
+    /// Packets come all the same: the program may not know it yet.
+    fn poll_available(&mut self, _cx: &mut task::Context<'_>) -> bool {
+        true
+    }
+
     /// Waits until it takes another packet.
     fn poll_ready(&mut self, _cx: &mut task::Context<'_>) -> task::Poll<()> {
         task::Poll::Ready(())
@@ -57,6 +64,12 @@ pub trait ServiceInstance: Send {
     /// Waits until all that the program has sent is where it is to go. The program has ended: nothing more comes from it.
     fn poll_finish(&mut self, _cx: &mut task::Context<'_>) -> task::Poll<()> {
         task::Poll::Ready(())
+    }
+
+    /// Waits until it can be saved, but not for long. The program is suspended: it takes nothing and sends nothing until it
+    /// goes on, which is told by [`ServiceInstance::begin`] if it happens here.
+    fn poll_suspend(&mut self, _cx: &mut task::Context<'_>) -> task::Poll<Result<(), ServiceError>> {
+        task::Poll::Ready(Ok(()))
     }
 
     /// What has to be known to let the program go on elsewhere: packets that were taken, but not dealt with, above all.

@@ -45,16 +45,27 @@ impl Streams {
 
     /// Opens a stream. `None` if there are too many.
     pub fn open(&self) -> Option<(i32, StreamEnd)> {
+        let id = self.next_id();
+        Some((id, self.open_as(id)?))
+    }
+
+    /// Opens a stream with an id of the caller's choice. `None` if there are too many, or if the id is not greater than all that
+    /// were in use.
+    pub fn open_as(&self, id: i32) -> Option<StreamEnd> {
         let mut shared = self.lock();
-        let id = shared.next_id;
-        if shared.streams.len() >= MAX_STREAMS {
+        if shared.streams.len() >= MAX_STREAMS || id < shared.next_id {
             return None;
         }
         shared.next_id = id.checked_add(1)?;
         shared.streams.insert(id, Stream::default());
         shared.wake();
         drop(shared);
-        Some((id, StreamEnd::new(&self.shared, id)))
+        Some(StreamEnd::new(&self.shared, id))
+    }
+
+    /// Least id that no stream has had.
+    pub fn next_id(&self) -> i32 {
+        self.lock().next_id
     }
 
     /// Ids of all streams, ascending.

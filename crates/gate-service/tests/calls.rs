@@ -130,3 +130,22 @@ async fn a_call_that_is_not_answered_is_made_again() {
     instance.memory(0).unwrap().read(272, &mut packet).unwrap();
     assert_eq!(packet, *b"\x0b\x00\x00\x00\xff\xff\x01\x00");
 }
+
+#[tokio::test]
+async fn a_call_that_hangs_keeps_only_its_own_program_waiting() {
+    let (hanging, mut hanging_instance) = instance(&program("forever "));
+    let wasm = program("whisper ");
+    let mut host_of_hanging = host();
+    let mut hang = std::pin::pin!(run(&hanging, &mut hanging_instance, &mut host_of_hanging, LONG));
+    for _ in 0..3 {
+        let (program, mut one) = instance(&wasm);
+        let mut host = host();
+        tokio::select! {
+            outcome = &mut hang => panic!("{outcome:?}"),
+            outcome = run(&program, &mut one, &mut host, LONG) => {
+                assert_eq!(outcome.unwrap().trap, TrapId::Exit);
+            }
+        }
+        assert_eq!(answer(&one), "WHISPER ");
+    }
+}

@@ -70,6 +70,8 @@ impl Rights {
     pub(crate) const PATH_REMOVE_DIRECTORY: Self = Self(1 << 25);
     pub(crate) const PATH_UNLINK_FILE: Self = Self(1 << 26);
     pub(crate) const POLL_FD_READWRITE: Self = Self(1 << 27);
+    pub(crate) const SOCK_SHUTDOWN: Self = Self(1 << 28);
+    pub(crate) const SOCK_ACCEPT: Self = Self(1 << 29);
 
     /// Whatever can be done with a regular file.
     pub(crate) const FILE: Self = Self(0x1ff)
@@ -87,6 +89,18 @@ impl Rights {
         .union(Self::FD_SYNC)
         .union(Self::FD_FILESTAT_GET)
         .union(Self::FD_FILESTAT_SET_TIMES);
+    /// Whatever can be done with a connection.
+    pub(crate) const CONNECTION: Self = Self::FD_READ
+        .union(Self::FD_WRITE)
+        .union(Self::FD_FDSTAT_SET_FLAGS)
+        .union(Self::FD_FILESTAT_GET)
+        .union(Self::POLL_FD_READWRITE)
+        .union(Self::SOCK_SHUTDOWN);
+    /// Whatever can be done with a listener.
+    pub(crate) const LISTENER: Self = Self::SOCK_ACCEPT
+        .union(Self::FD_FDSTAT_SET_FLAGS)
+        .union(Self::FD_FILESTAT_GET)
+        .union(Self::POLL_FD_READWRITE);
     /// What changes a file or a directory.
     pub(crate) const CHANGE: Self = Self::FD_WRITE
         .union(Self::FD_ALLOCATE)

@@ -2,6 +2,7 @@
 
 use crate::abi::Rights;
 use crate::errno::Errno;
+use crate::layout::{self, Layout};
 use crate::memory::{Guest, LinearMemory};
 use crate::{Failure, HostError, WasiCtx};
 use gate_wire::call::{CallReply, CallRequest};
@@ -24,11 +25,11 @@ impl WasiCtx {
         request: &CallRequest,
         memory: &dyn LinearMemory,
     ) -> Result<CallReply, HostError> {
-        let Some(function) = WasiFunction::from_number(request.func) else {
+        let Some((function, layout)) = layout::function(request.func) else {
             return Ok(violation());
         };
         let guest = Guest::new(memory)?;
-        match self.dispatch(function, request, guest).await {
+        match self.dispatch(function, layout, request, guest).await {
             Ok(()) => Ok(returned(Errno::Success)),
             Err(Failure::Errno(errno)) => Ok(returned(errno)),
             Err(Failure::Raised) => Ok(CallReply::Trap(TrapId::AbiDeficiency as u32)),
@@ -40,6 +41,7 @@ impl WasiCtx {
     async fn dispatch(
         &mut self,
         f: WasiFunction,
+        layout: Layout,
         request: &CallRequest,
         guest: Guest<'_>,
     ) -> Result<(), Failure> {
@@ -57,14 +59,14 @@ impl WasiCtx {
             F::ClockTimeGet => self.clock_time_get(guest, a[0], a[2]),
             F::FdAdvise => self.fd_advise(a[0], long[1], long[2], a[3]),
             F::FdAllocate => self.fd_allocate(a[0], long[1], long[2]),
-            F::FdSeek => self.fd_seek(guest, a[0], long[1] as i64, a[2], a[3]),
+            F::FdSeek => self.fd_seek(guest, a[0], long[1] as i64, layout.whence(a[2]), a[3]),
             F::FdTell => self.fd_tell(guest, a[0], a[1]),
             F::FdClose => self.fd_close(a[0]).await,
             F::FdDatasync => self.fd_sync(a[0], Rights::FD_DATASYNC).await,
             F::FdFdstatGet => self.fd_fdstat_get(guest, a[0], a[1]),
             F::FdFdstatSetFlags => self.fd_fdstat_set_flags(a[0], a[1]),
             F::FdFdstatSetRights => self.fd_fdstat_set_rights(a[0], long[1], long[2]),
-            F::FdFilestatGet => self.fd_filestat_get(guest, a[0], a[1]),
+            F::FdFilestatGet => self.fd_filestat_get(guest, a[0], layout, a[1]),
             F::FdFilestatSetSize => self.fd_filestat_set_size(a[0], long[1]),
             F::FdFilestatSetTimes => self.fd_filestat_set_times(a[0], (long[1], long[2], a[3])),
             F::FdPread => self.fd_pread(guest, a[0], a[1], a[2], long[3], a[4]),
@@ -77,7 +79,7 @@ impl WasiCtx {
             F::FdSync => self.fd_sync(a[0], Rights::FD_SYNC).await,
             F::FdWrite => self.fd_write(guest, a[0], a[1], a[2], a[3]).await,
             F::PathCreateDirectory => self.path_create_directory(guest, a[0], (a[1], a[2])),
-            F::PathFilestatGet => self.path_filestat_get(guest, a[0], a[1], (a[2], a[3]), a[4]),
+            F::PathFilestatGet => self.path_filestat_get(guest, a[0], a[1], (a[2], a[3]), layout, a[4]),
             F::PathFilestatSetTimes => {
                 self.path_filestat_set_times(guest, a[0], a[1], (a[2], a[3]), (long[4], long[5], a[6]))
             }
@@ -91,7 +93,7 @@ impl WasiCtx {
             F::PathRename => self.path_rename(guest, a[0], (a[1], a[2]), a[3], (a[4], a[5])),
             F::PathSymlink => self.path_symlink(guest, (a[0], a[1]), a[2], (a[3], a[4])),
             F::PathUnlinkFile => self.path_unlink_file(guest, a[0], (a[1], a[2])),
-            F::PollOneoff => self.poll_oneoff(guest, [a[0], a[1], a[2], a[3]], interrupted).await,
+            F::PollOneoff => self.poll_oneoff(guest, [a[0], a[1], a[2], a[3]], layout, interrupted).await,
             // The program's process ends itself.
             F::ProcExit => Err(Failure::Violation),
             F::ProcRaise => self.proc_raise(a[0]),
@@ -100,7 +102,10 @@ impl WasiCtx {
                 Ok(())
             }
             F::RandomGet => self.random_get(guest, a[0], a[1]).await,
-            F::SockAccept | F::SockRecv | F::SockSend | F::SockShutdown => self.not_a_socket(a[0]),
+            F::SockAccept => self.sock_accept(guest, a[0], a[1], a[2]).await,
+            F::SockRecv => self.sock_recv(guest, a[0], (a[1], a[2]), a[3], (a[4], a[5])).await,
+            F::SockSend => self.sock_send(guest, a[0], (a[1], a[2]), a[3], a[4]).await,
+            F::SockShutdown => self.sock_shutdown(a[0], a[1]),
         }
     }
 }

@@ -10,11 +10,15 @@ use crate::packets::Packets;
 use crate::poll::Wait;
 use crate::process::{Signal, Strings};
 use crate::resolve::MAX_PATH;
+use crate::saved_tree::MAX_TREES;
+use crate::socket::Listener;
 use crate::stdio::{Direction, HostStream};
 use crate::stream::{Input, Object, Output};
+use crate::tar_fs::TarImage;
 use gate_wire::gate;
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -57,6 +61,7 @@ impl WasiCtx {
             environ: Vec::new(),
             streams: [Stream::None, Stream::None, Stream::None],
             preopens: Vec::new(),
+            listeners: Vec::new(),
             packets: false,
             tolerates_missing: false,
             resolution: Duration::from_nanos(1),
@@ -97,6 +102,7 @@ pub struct Builder {
     environ: Vec<(Vec<u8>, Vec<u8>)>,
     streams: [Stream; 3],
     preopens: Vec<(String, Given)>,
+    listeners: Vec<TcpListener>,
     packets: bool,
     tolerates_missing: bool,
     resolution: Duration,
@@ -107,6 +113,7 @@ pub struct Builder {
 enum Given {
     Host(PathBuf, Access),
     Memory(u64),
+    Image(TarImage),
 }
 
 enum Stream {
@@ -146,11 +153,14 @@ pub enum BuildError {
     #[error("file systems in memory are larger than {MAX_TOTAL} bytes")]
     TooMuchMemory,
     /// More than a program may have descriptors.
-    #[error("there are too many directories")]
+    #[error("there are too many directories or listeners")]
     TooManyDirectories,
     /// Without this system call, of Linux 5.6, programs could not be kept from leaving their directories.
     #[error("directories cannot be given to programs: the system lacks openat2")]
     NoOpenat2,
+    /// A listener cannot be used.
+    #[error("listener cannot be used: {0}")]
+    Listener(#[source] io::Error),
     /// The stream that was to be inherited cannot be used.
     #[error("{name} cannot be used: {source}")]
     Stream {
@@ -237,8 +247,25 @@ impl Builder {
         self
     }
 
+    /// Gives the program the contents of a tar file as a directory in which it can change nothing.
+    ///
+    /// A program that goes on has to be given the same file again, which is known by its hash.
+    pub fn image(mut self, image: &TarImage, guest_name: impl Into<String>) -> Self {
+        self.preopens.push((guest_name.into(), Given::Image(image.clone())));
+        self
+    }
+
+    /// Gives the program a listener, from which it can accept connections: the next descriptor after the directories. It is put in
+    /// non-blocking mode.
+    ///
+    /// A program that goes on gets as many as it had, in the same order. Connections that it had are lost.
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
     /// Gives the program a descriptor for packets, and tells it by the environment that it has one. The number is 4, or the next one after
-    /// the directories. What it stands for is to be attached: [`WasiCtx::attach_packets`].
+    /// the directories and listeners. What it stands for is to be attached: [`WasiCtx::attach_packets`].
     pub fn packets(mut self) -> Self {
         self.packets = true;
         self
@@ -263,9 +290,12 @@ impl Builder {
         self
     }
 
-    /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited.
+    /// Finishes. To be called within a tokio runtime which does input and output, if a stream is inherited or a listener
+    /// is given.
     pub fn build(mut self) -> Result<WasiCtx, BuildError> {
-        let packets = self.packets.then(|| gate::PACKET_FD.max(3 + self.preopens.len() as u32));
+        let packets = self
+            .packets
+            .then(|| gate::PACKET_FD.max(3 + (self.preopens.len() + self.listeners.len()) as u32));
         if let Some(fd) = packets {
             for (name, value) in gate::ENVIRON {
                 self = self.env(name, value);
@@ -300,6 +330,11 @@ impl Builder {
             descriptors
                 .insert(Descriptor::of_file(FileOrDirectory::Directory(directory)))
                 .map_err(|_| BuildError::TooManyDirectories)?;
+        }
+        for (number, listener) in (0..).zip(self.listeners) {
+            let listener = Listener::new(listener, number).map_err(BuildError::Listener)?;
+            let descriptor = Descriptor::new(Descriptor::LISTENER, Object::Listener(listener));
+            descriptors.insert(descriptor).map_err(|_| BuildError::TooManyDirectories)?;
         }
         if let Some(fd) = packets {
             descriptors.put(fd, Packets::descriptor()).map_err(|_| BuildError::TooManyDirectories)?;
@@ -336,6 +371,9 @@ impl fmt::Debug for Builder {
 fn preopens(given: Vec<(String, Given)>, resolution: u64) -> Result<Vec<Preopen>, BuildError> {
     let mut preopens: Vec<Preopen> = Vec::with_capacity(given.len());
     let (mut number, mut total) = (0, 0u64);
+    if given.iter().filter(|(_, given)| !matches!(given, Given::Host(..))).count() > MAX_TREES as usize {
+        return Err(BuildError::TooManyDirectories);
+    }
     for (name, given) in given {
         if name.contains('\0') || name.len() >= MAX_PATH as usize {
             return Err(BuildError::DirectoryName(name));
@@ -356,6 +394,7 @@ fn preopens(given: Vec<(String, Given)>, resolution: u64) -> Result<Vec<Preopen>
                 number += 1;
                 (Tree::Memory(MemoryFs::new(size, number, resolution)), Access::ReadWrite)
             }
+            Given::Image(image) => (Tree::Image(image.fs()), Access::ReadOnly),
         };
         preopens.push(Preopen { name, access, tree });
     }

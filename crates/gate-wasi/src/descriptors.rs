@@ -30,7 +30,11 @@ pub(crate) struct Descriptor {
 impl Descriptor {
     pub(crate) fn new(stream: u32, object: Object) -> Self {
         let rights = Self::all_rights(&object);
-        Self { stream, object, rights, inheriting: Rights::NONE, flags: 0 }
+        let inheriting = match object {
+            Object::Listener(_) => Rights::CONNECTION,
+            _ => Rights::NONE,
+        };
+        Self { stream, object, rights, inheriting, flags: 0 }
     }
 
     /// In place of a stream's number.
@@ -38,6 +42,12 @@ impl Descriptor {
 
     /// Number of the stream of packets, whatever the number of its descriptor.
     pub(crate) const PACKETS: u32 = 5;
+
+    /// In place of a stream's number.
+    pub(crate) const LISTENER: u32 = 6;
+
+    /// In place of a stream's number.
+    pub(crate) const CONNECTION: u32 = 7;
 
     /// What may be done with an object as long as no right has been given up.
     pub(crate) fn all_rights(object: &Object) -> Rights {
@@ -57,6 +67,8 @@ impl Descriptor {
                     .union(Rights::FD_READ)
                     .union(Rights::FD_WRITE);
             }
+            Object::Listener(_) => return Rights::LISTENER,
+            Object::Connection(_) => return Rights::CONNECTION,
             Object::Gone => return Rights::NONE,
         };
         let rights = Rights::FD_FDSTAT_SET_FLAGS

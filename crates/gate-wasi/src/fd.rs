@@ -3,12 +3,13 @@
 use crate::abi::{self, Rights, fdflags};
 use crate::errno::Errno;
 use crate::files::stream_stat;
-use crate::memory::{CHUNK_SIZE, Guest};
+use crate::layout::Layout;
+use crate::memory::{CHUNK_SIZE, Guest, IoVecs};
 use crate::stream::Object;
 use crate::{Failure, WasiCtx};
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// Most that one call writes. A program that writes more is told so, and calls again.
 pub(crate) const MAX_WRITE: usize = 1 << 20;
@@ -32,6 +33,9 @@ impl WasiCtx {
         }
         if let Object::Packets(_) = descriptor.object {
             return self.packets_read(guest, fd, (iovecs, count), nread).await;
+        }
+        if let Object::Connection(_) | Object::Listener(_) = descriptor.object {
+            return self.receive(guest, fd, (iovecs, count), 0, nread).await;
         }
         let nonblocking = descriptor.is_nonblocking();
         descriptor.input(Rights::FD_READ)?;
@@ -76,38 +80,24 @@ impl WasiCtx {
         if let Object::Packets(_) = descriptor.object {
             return self.packets_write(guest, fd, (iovecs, count), nwritten).await;
         }
+        if let Object::Connection(_) | Object::Listener(_) = descriptor.object {
+            return self.send(guest, fd, (iovecs, count), nwritten).await;
+        }
         let nonblocking = descriptor.is_nonblocking();
         let output = descriptor.output(Rights::FD_WRITE)?;
         let iovecs = guest.iovecs(iovecs, count)?;
         guest.check(nwritten, 4)?;
-        let total = (iovecs.total() as usize).min(MAX_WRITE);
-        self.scratch.resize(CHUNK_SIZE, 0);
-        let mut done = 0;
-        while done < total {
-            let chunk = &mut self.scratch[..CHUNK_SIZE.min(total - done)];
-            guest.gather(&iovecs, done as u32, chunk)?;
-            let result = poll_fn(|cx| match output.poll_write(cx, chunk) {
-                Poll::Pending if nonblocking || done > 0 => {
-                    Poll::Ready(Err(io::ErrorKind::WouldBlock.into()))
-                }
-                poll => poll,
-            })
-            .await;
-            match result {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                // What has been written must be told. If the error persists, the next call tells it.
-                Err(_) if done > 0 => break,
-                Err(err) => {
-                    let errno = Errno::from(&err);
-                    self.closed_pipe |= errno == Errno::Pipe;
-                    return Err(errno.into());
-                }
+        let write = |cx: &mut Context<'_>, data: &[u8]| output.poll_write(cx, data);
+        let done = match write_pieces(guest, &iovecs, &mut self.scratch, nonblocking, write).await {
+            Err(failure) => {
+                self.closed_pipe |= matches!(failure, Failure::Errno(Errno::Pipe));
+                return Err(failure);
             }
-        }
+            Ok(done) => done,
+        };
         // Done now if that needs no waiting, else before the next operation that waits. Errors come with later writes.
         poll_fn(|cx| Poll::Ready(output.poll_flush(cx).is_ready())).await;
-        guest.write_u32(nwritten, done as u32)
+        guest.write_u32(nwritten, done)
     }
 
     /// `fd_sync`, `fd_datasync`.
@@ -169,7 +159,13 @@ impl WasiCtx {
     }
 
     /// `fd_filestat_get`. Which of the host's files a stream is does not concern the program.
-    pub(crate) fn fd_filestat_get(&self, guest: Guest<'_>, fd: u32, result: u32) -> Result<(), Failure> {
+    pub(crate) fn fd_filestat_get(
+        &self,
+        guest: Guest<'_>,
+        fd: u32,
+        layout: Layout,
+        result: u32,
+    ) -> Result<(), Failure> {
         let descriptor = self.descriptors.get(fd)?;
         descriptor.require(Rights::FD_FILESTAT_GET)?;
         let object = &descriptor.object;
@@ -178,13 +174,7 @@ impl WasiCtx {
             Object::Directory(directory) => directory.node.stat()?,
             _ => stream_stat(object.file_type(), object.size()),
         };
-        guest.write(result, &abi::filestat(&stat))
-    }
-
-    /// `sock_accept`, `sock_recv`, `sock_send`, `sock_shutdown`: no descriptor is a socket.
-    pub(crate) fn not_a_socket(&self, fd: u32) -> Result<(), Failure> {
-        self.descriptors.get(fd)?;
-        Err(Errno::NotSock.into())
+        guest.write(result, &layout.filestat(&stat))
     }
 
     /// Hands on everything that was written so far.
@@ -198,4 +188,34 @@ impl WasiCtx {
             }
         }
     }
+}
+
+/// Waits until at least one byte is taken, and writes what is taken without waiting again.
+pub(crate) async fn write_pieces(
+    guest: Guest<'_>,
+    iovecs: &IoVecs,
+    scratch: &mut Vec<u8>,
+    nonblocking: bool,
+    mut write: impl FnMut(&mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>,
+) -> Result<u32, Failure> {
+    let total = (iovecs.total() as usize).min(MAX_WRITE);
+    scratch.resize(CHUNK_SIZE, 0);
+    let mut done = 0;
+    while done < total {
+        let chunk = &mut scratch[..CHUNK_SIZE.min(total - done)];
+        guest.gather(iovecs, done as u32, chunk)?;
+        let result = poll_fn(|cx| match write(cx, chunk) {
+            Poll::Pending if nonblocking || done > 0 => Poll::Ready(Err(io::ErrorKind::WouldBlock.into())),
+            poll => poll,
+        })
+        .await;
+        match result {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            // What has been written must be told. If the error persists, the next call tells it.
+            Err(_) if done > 0 => break,
+            Err(err) => return Err(Errno::from(&err).into()),
+        }
+    }
+    Ok(done as u32)
 }

@@ -6,6 +6,7 @@ use crate::host_fs::HostRoot;
 use crate::memory_fs::MemoryFs;
 use crate::node::{Folder, How, Opened, RegularFile, Stat};
 use crate::stdio::Readiness;
+use crate::tar_fs::TarFs;
 use std::sync::Arc;
 
 /// What a program may do in a directory.
@@ -30,6 +31,7 @@ pub(crate) struct Preopen {
 pub(crate) enum Tree {
     Host(HostRoot),
     Memory(Arc<MemoryFs>),
+    Image(Arc<TarFs>),
 }
 
 impl Tree {
@@ -38,6 +40,7 @@ impl Tree {
         Ok(match self {
             Self::Host(root) => Box::new(root.folder()?),
             Self::Memory(fs) => Box::new(fs.folder()),
+            Self::Image(fs) => Box::new(fs.folder()),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! How the runtime's programs reach their [`WasiCtx`].
 
 use crate::{AccessError, LinearMemory, WasiCtx};
-use gate_image::{GuestMemory, MemoryError};
+use gate_image::{GuestMemory, MemoryError, WaitingMemory};
 use gate_runtime::{HostFault, HostFunctions, RestoreError, SavedService, Start};
 use gate_wire::call::{CallReply, CallRequest};
 use std::io;
@@ -20,6 +20,20 @@ impl LinearMemory for GuestMemory {
     }
 }
 
+impl LinearMemory for WaitingMemory<'_> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(WaitingMemory::size(self))
+    }
+
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), AccessError> {
+        Ok(WaitingMemory::read(self, addr, buf)?)
+    }
+
+    fn write(&self, addr: u64, data: &[u8]) -> Result<(), AccessError> {
+        Ok(WaitingMemory::write(self, addr, data)?)
+    }
+}
+
 impl From<MemoryError> for AccessError {
     fn from(err: MemoryError) -> Self {
         match err {
@@ -34,7 +48,8 @@ const SERVICE: &str = "wasi_snapshot_preview1";
 
 impl HostFunctions for WasiCtx {
     async fn call(&mut self, request: &CallRequest, memory: &GuestMemory) -> Result<CallReply, HostFault> {
-        WasiCtx::call(self, request, memory).await.map_err(HostFault::new)
+        let memory = memory.waiting().map_err(HostFault::new)?;
+        WasiCtx::call(self, request, &memory).await.map_err(HostFault::new)
     }
 
     fn packet_descriptor(&self) -> u32 {

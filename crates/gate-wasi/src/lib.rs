@@ -4,7 +4,7 @@
 //! host (except for clocks and its own end, which it sees to itself), and [`WasiCtx`] is who answers: it has the
 //! program's arguments, environment, descriptors and randomness, and reads and writes the program's memory while the
 //! program waits. All 46 functions are answered; there are standard streams, and files below directories that are given to
-//! the program, but no sockets yet.
+//! the program, and connections that it accepts from listeners which are given to it.
 //!
 //! Everything that comes from the program is taken to be hostile: each address, length and count is checked
 //! ([`LinearMemory`]), and no request makes the host use more than a bounded amount of memory.
@@ -23,6 +23,7 @@ mod file_ops;
 mod files;
 mod host;
 mod host_fs;
+mod layout;
 mod memory;
 mod memory_fs;
 mod node;
@@ -33,9 +34,12 @@ mod process;
 mod resolve;
 mod saved_file;
 mod saved_tree;
+mod sock;
+mod socket;
 mod state;
 mod stdio;
 mod stream;
+mod tar_fs;
 mod walk;
 
 pub use ctx::{BuildError, Builder, WasiCtx};
@@ -45,6 +49,7 @@ pub use memory::{AccessError, LinearMemory};
 pub use process::Signal;
 pub use state::{SavedState, StateError};
 pub use stdio::HostStream;
+pub use tar_fs::{ImageError, TarImage};
 
 use std::io;
 

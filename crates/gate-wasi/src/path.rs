@@ -1,9 +1,10 @@
 //! Operations on paths.
 
-use crate::abi::{self, Rights, fdflags};
+use crate::abi::{Rights, fdflags};
 use crate::descriptors::Descriptor;
 use crate::errno::Errno;
 use crate::files::{Access, Directory, FileOrDirectory};
+use crate::layout::Layout;
 use crate::memory::Guest;
 use crate::node::{How, SetTime, SetTimes};
 use crate::resolve::MAX_PATH;
@@ -189,11 +190,12 @@ impl WasiCtx {
         dir: u32,
         lookup: u32,
         path: (u32, u32),
+        layout: Layout,
         result: u32,
     ) -> Result<(), Failure> {
         let directory = self.directory(dir, Rights::PATH_FILESTAT_GET)?;
         let stat = directory.node.stat_at(&read_path(guest, path)?, lookup & SYMLINK_FOLLOW != 0)?;
-        guest.write(result, &abi::filestat(&stat))
+        guest.write(result, &layout.filestat(&stat))
     }
 
     /// `path_filestat_set_times`.

@@ -4,6 +4,7 @@ use crate::abi::{Event, Rights, Subscription, SubscriptionKind};
 use crate::clock::{Deadline, HostTimer};
 use crate::descriptors::Descriptors;
 use crate::errno::Errno;
+use crate::layout::{self, Layout};
 use crate::memory::{Guest, LinearMemory};
 use crate::stdio::Readiness;
 use crate::stream::Object;
@@ -38,10 +39,11 @@ impl WasiCtx {
         &mut self,
         guest: Guest<'_>,
         args: [u32; 4],
+        layout: Layout,
         interrupted: Option<Wait>,
     ) -> Result<(), Failure> {
         let [addr, events, count, nevents] = args;
-        let subscriptions = subscriptions(guest, addr, count)?;
+        let subscriptions = subscriptions(guest, addr, count, layout)?;
         guest.check(events, u64::from(count) * Event::SIZE as u64)?;
         guest.check(nevents, 4)?;
 
@@ -78,11 +80,11 @@ impl WasiCtx {
     pub fn wants_input(&self, request: &CallRequest, memory: &dyn LinearMemory) -> bool {
         let is_input = |fd| self.descriptors.get(fd).is_ok_and(|descriptor| descriptor.stream == 0);
         let [a, _, count, ..] = request.args.map(|arg| arg as u32);
-        match WasiFunction::from_number(request.func) {
-            Some(WasiFunction::FdRead) => is_input(a),
-            Some(WasiFunction::PollOneoff) => Guest::new(memory)
+        match layout::function(request.func) {
+            Some((WasiFunction::FdRead, _)) => is_input(a),
+            Some((WasiFunction::PollOneoff, layout)) => Guest::new(memory)
                 .map_err(Failure::from)
-                .and_then(|guest| subscriptions(guest, a, count))
+                .and_then(|guest| subscriptions(guest, a, count, layout))
                 .is_ok_and(|all| {
                     all.iter().any(|one| matches!(one.kind, Ok(SubscriptionKind::FdRead(fd)) if is_input(fd)))
                 }),
@@ -127,13 +129,18 @@ impl WasiCtx {
 }
 
 /// The subscriptions of a call.
-fn subscriptions(guest: Guest<'_>, addr: u32, count: u32) -> Result<Vec<Subscription>, Failure> {
+fn subscriptions(
+    guest: Guest<'_>,
+    addr: u32,
+    count: u32,
+    layout: Layout,
+) -> Result<Vec<Subscription>, Failure> {
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Err(Errno::Inval.into());
     }
-    let mut records = vec![0; count as usize * Subscription::SIZE];
+    let mut records = vec![0; count as usize * layout.subscription_size()];
     guest.read(addr, &mut records)?;
-    Ok(records.as_chunks().0.iter().map(Subscription::decode).collect())
+    Ok(layout.subscriptions(&records))
 }
 
 impl Watch {
@@ -184,9 +191,14 @@ fn fd_readiness(
             _ => packets.poll_readable(cx),
         });
     }
-    let poll = match kind {
-        SubscriptionKind::FdWrite(_) => descriptor.output(Rights::FD_WRITE)?.poll_ready(cx),
-        _ => descriptor.input(Rights::FD_READ)?.poll_ready(cx),
+    let poll = match (&mut descriptor.object, kind) {
+        // As elsewhere: nothing can ever be written to it.
+        (Object::Listener(_), SubscriptionKind::FdWrite(_)) => return Ok(Poll::Pending),
+        (Object::Listener(listener), _) => listener.poll_ready(cx),
+        (Object::Connection(connection), SubscriptionKind::FdWrite(_)) => connection.poll_writable(cx),
+        (Object::Connection(connection), _) => connection.poll_readable(cx),
+        (_, SubscriptionKind::FdWrite(_)) => descriptor.output(Rights::FD_WRITE)?.poll_ready(cx),
+        (_, _) => descriptor.input(Rights::FD_READ)?.poll_ready(cx),
     };
     match poll {
         Poll::Pending => Ok(Poll::Pending),

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | 4 | number of directories; of each: |
 //! | 4, *n* | - its name |
-//! | 4 | - 1 for a file system in memory, which follows ([`memory_fs`](crate::memory_fs)) |
+//! | 4 | - 1 for a file system in memory, which follows ([`memory_fs`](crate::memory_fs)); 2 for an image: |
+//! | 32 | -- BLAKE3 of the file |
 
 use crate::StateError;
 use crate::descriptors::Descriptors;
@@ -18,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most directories of this kind that a program can have.
-const MAX_TREES: u32 = 64;
+pub(crate) const MAX_TREES: u32 = 64;
 
 /// A directory.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct SavedTree {
 #[derive(Clone, Debug)]
 enum Contents {
     Memory(SavedMemory),
+    Image([u8; 32]),
 }
 
 /// Those directories of a program of which anything goes along, each once.
@@ -49,6 +51,11 @@ pub(crate) fn trees(descriptors: &Descriptors) -> Vec<&Arc<Preopen>> {
     trees
 }
 
+/// Whether there are some that only later versions of the state can have.
+pub(crate) fn has_images(trees: &[&Arc<Preopen>]) -> bool {
+    trees.iter().any(|preopen| matches!(preopen.tree, Tree::Image(_)))
+}
+
 pub(crate) fn put(trees: &[&Arc<Preopen>], out: &mut Vec<u8>) {
     put_u32(out, trees.len() as u32);
     for preopen in trees {
@@ -59,11 +66,15 @@ pub(crate) fn put(trees: &[&Arc<Preopen>], out: &mut Vec<u8>) {
                 put_u32(out, 1);
                 fs.put(out);
             }
+            Tree::Image(fs) => {
+                put_u32(out, 2);
+                out.extend_from_slice(fs.hash());
+            }
         }
     }
 }
 
-pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Vec<SavedTree>, StateError> {
+pub(crate) fn decode(reader: &mut Reader<'_>, images: bool) -> Result<Vec<SavedTree>, StateError> {
     let count = reader.u32()?;
     if count > MAX_TREES {
         return Err(StateError::Invalid("there are too many directories"));
@@ -74,6 +85,7 @@ pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Vec<SavedTree>, StateErr
         let name = reader.name()?;
         let contents = match reader.u32()? {
             1 => Contents::Memory(SavedMemory::decode(reader)?),
+            2 if images => Contents::Image(reader.array()?),
             _ => return Err(StateError::Invalid("a directory is of an unknown kind")),
         };
         let tree = SavedTree { name, contents };
@@ -132,6 +144,21 @@ impl SavedTree {
     fn memory(&self) -> Option<&SavedMemory> {
         match &self.contents {
             Contents::Memory(memory) => Some(memory),
+            Contents::Image(_) => None,
+        }
+    }
+
+    /// Fails if the directory is an image, and what is given by its name is something else.
+    pub(crate) fn check_image(&self, given: Option<&Preopen>) -> Result<(), StateError> {
+        let Contents::Image(hash) = self.contents else { return Ok(()) };
+        match given.map(|preopen| &preopen.tree) {
+            Some(Tree::Image(fs)) if *fs.hash() == hash => Ok(()),
+            Some(Tree::Image(fs)) => {
+                Err(StateError::WrongImage { name: self.name.clone(), needed: hash, given: *fs.hash() })
+            }
+            Some(Tree::Host(_) | Tree::Memory(_)) | None => {
+                Err(StateError::MissingImage { name: self.name.clone(), needed: hash })
+            }
         }
     }
 }

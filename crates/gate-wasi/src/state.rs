@@ -7,12 +7,12 @@
 //!
 //! | size | what |
 //! |---|---|
-//! | 4 | version: 1; 2 if there are descriptors which are no streams; 3 if there are directories which are not the host's |
+//! | 4 | version: 1; 2 if there are descriptors which are no streams; 3 if there are directories in memory; 4 if there are images or sockets |
 //! | 4, *n* | size of all arguments, and the arguments, each ending with NUL |
 //! | 4, *n* | the environment likewise |
 //! | 4 | number of open descriptors; of each: |
 //! | 4 | - its number |
-//! | 4 | - the number that its stream had at first: 0, 1, 2; 3 for a file or directory, 4 for one that was missing; 5 for packets |
+//! | 4 | - the number that its stream had at first: 0, 1, 2; 3 for a file or directory, 4 for what was missing; 5 for packets; 6 for a listener; 7 for a connection |
 //! | 4 | - its flags (`fdflags`) |
 //! | 8 | - rights which were given up |
 //! | 4, *n* | - size of what was read ahead, and the bytes |
@@ -25,10 +25,13 @@
 //! | 4 | -- 1 if it can be read from, plus 2 if it can be written to |
 //! | 8 | -- position in the file |
 //! | 8 | -- for 3 and 4, the number of its inode |
+//! | | - if it is a listener: |
+//! | 4 | -- which one, in the order in which they were given to the program, from 0 on |
+//! | 8 | -- rights which connections have that are accepted from it |
 //! | 4 | 1 if the program is waiting in `poll_oneoff`, else 0; if it is: |
 //! | 16 | - arguments of the call |
 //! | 8 | - what its monotonic clock showed when the wait began, in nanoseconds |
-//! | | with version 3: directories that are not the host's ([`saved_tree`](crate::saved_tree)) |
+//! | | from version 3 on: directories that are not the host's ([`saved_tree`](crate::saved_tree)) |
 
 use crate::WasiCtx;
 use crate::abi::{Rights, fdflags};
@@ -40,12 +43,14 @@ use crate::poll::Wait;
 use crate::process::Strings;
 use crate::saved_file::SavedFile;
 use crate::saved_tree::{self, SavedTree};
+use crate::socket::Connection;
 use crate::stream::{Object, ReadAhead};
 use std::sync::Arc;
 
 const STREAMS_ONLY: u32 = 1;
 const HOST_FILES: u32 = 2;
-const VERSION: u32 = 3;
+const MEMORY: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Number of streams that a program has at first.
 const STREAMS: u32 = Descriptor::FILE;
@@ -81,6 +86,30 @@ pub enum StateError {
         /// Why.
         errno: Errno,
     },
+    /// The program had an image which it is not given here.
+    #[error("the program needs the image with the BLAKE3 hash {} by the name {name:?}", hex(.needed))]
+    MissingImage {
+        /// The program's name of the directory.
+        name: String,
+        /// BLAKE3 of the file.
+        needed: [u8; 32],
+    },
+    /// The program had another image.
+    #[error("the image by the name {name:?} has the BLAKE3 hash {}, but the program needs the one with {}", hex(.given), hex(.needed))]
+    WrongImage {
+        /// The program's name of the directory.
+        name: String,
+        /// BLAKE3 of the file that it had.
+        needed: [u8; 32],
+        /// BLAKE3 of the file that it is given here.
+        given: [u8; 32],
+    },
+    /// The program had a listener which it is not given here.
+    #[error("the program needs {0} listener(s), in the order in which it had them")]
+    MissingListener(u32),
+    /// More listeners are given here than the program has.
+    #[error("the program has {0} listener(s), and is given more")]
+    UnusedListener(u32),
     /// A directory is given here which the program does not have.
     #[error("the program has no directory by the name {0:?}")]
     UnusedDirectory(String),
@@ -99,8 +128,14 @@ impl WasiCtx {
         let trees = saved_tree::trees(&self.descriptors);
         let version = match self.descriptors.iter().all(|(_, d)| d.stream < STREAMS) {
             true => STREAMS_ONLY,
+            false
+                if saved_tree::has_images(&trees)
+                    || self.descriptors.iter().any(|(_, d)| is_socket(d.stream)) =>
+            {
+                VERSION
+            }
             false if trees.is_empty() => HOST_FILES,
-            false => VERSION,
+            false => MEMORY,
         };
         put_u32(&mut out, version);
         put_bytes(&mut out, self.args.bytes());
@@ -120,7 +155,15 @@ impl WasiCtx {
             match &descriptor.object {
                 Object::File(file) => SavedFile::of_file(descriptor, file).put(&mut out),
                 Object::Directory(directory) => SavedFile::of_directory(descriptor, directory).put(&mut out),
-                Object::Input(_) | Object::Output(_) | Object::Packets(_) | Object::Gone => {}
+                Object::Listener(listener) => {
+                    put_u32(&mut out, listener.number);
+                    put_u64(&mut out, descriptor.inheriting.0);
+                }
+                Object::Input(_)
+                | Object::Output(_)
+                | Object::Packets(_)
+                | Object::Connection(_)
+                | Object::Gone => {}
             }
         }
         put_u32(&mut out, self.wait.is_some().into());
@@ -128,7 +171,7 @@ impl WasiCtx {
             wait.args.iter().for_each(|&arg| put_u32(&mut out, arg));
             put_u64(&mut out, wait.began);
         }
-        if version == VERSION {
+        if version >= MEMORY {
             saved_tree::put(&trees, &mut out);
         }
         out
@@ -151,7 +194,14 @@ impl WasiCtx {
         }
         let given = self.preopens();
         let own = state.trees.iter().filter_map(|tree| tree.preopen(self.clocks.resolution()));
-        let preopens: Vec<_> = own.chain(given.iter().cloned()).collect();
+        let mut preopens: Vec<_> = own.chain(given.iter().cloned()).collect();
+        for tree in &state.trees {
+            match tree.check_image(given.iter().find(|p| p.name == tree.name).map(|p| &**p)) {
+                Err(_) if self.tolerates_missing => preopens.retain(|p| p.name != tree.name),
+                result => result?,
+            }
+        }
+        self.check_listeners(state)?;
         let mut files = Vec::new();
         for saved in &state.descriptors {
             if let Some(file) = &saved.file {
@@ -173,12 +223,24 @@ impl WasiCtx {
             } else if saved.stream == GONE {
                 gone()
             } else {
-                // Of streams it was checked that they are there; packets may not be, where programs have no services.
-                let Some(index) = streams.iter().position(|d| d.stream == saved.stream) else {
+                if saved.stream == Descriptor::CONNECTION {
+                    let lost = Object::Connection(Connection::lost());
+                    streams.push(Descriptor::new(Descriptor::CONNECTION, lost));
+                }
+                let is_it = |d: &Descriptor| match &d.object {
+                    Object::Listener(listener) => saved.listener_number() == Some(listener.number),
+                    _ => d.stream == saved.stream,
+                };
+                // Of streams it was checked that they are there. Listeners may not be if that is tolerated, and packets where
+                // programs have no services.
+                let Some(index) = streams.iter().position(is_it) else {
                     let _ = self.descriptors.put(saved.fd, gone());
                     continue;
                 };
-                let Descriptor { stream, mut object, inheriting, .. } = streams.swap_remove(index);
+                let Descriptor { stream, mut object, mut inheriting, .. } = streams.swap_remove(index);
+                if let Some(listener) = saved.listener {
+                    inheriting = inheriting.intersection(listener.inheriting);
+                }
                 if let Object::Input(input) = &mut object {
                     input.set_ahead(saved.ahead.clone());
                 }
@@ -191,6 +253,20 @@ impl WasiCtx {
         self.args = state.args.clone();
         self.environ = state.environ.clone();
         self.wait = state.wait;
+        Ok(())
+    }
+
+    /// Fails if listeners are missing, or there are too many. Those that the program has closed do not matter.
+    fn check_listeners(&self, state: &SavedState) -> Result<(), StateError> {
+        let given = self.descriptors.iter().filter(|(_, d)| d.stream == Descriptor::LISTENER).count();
+        let numbers = state.descriptors.iter().filter_map(SavedDescriptor::listener_number);
+        let needed = numbers.map(|number| number + 1).max().unwrap_or(0);
+        if given > needed as usize {
+            return Err(StateError::UnusedListener(needed));
+        }
+        if given < needed as usize && !self.tolerates_missing {
+            return Err(StateError::MissingListener(needed));
+        }
         Ok(())
     }
 
@@ -211,7 +287,15 @@ fn gone() -> Descriptor {
 
 /// Whether there is but one descriptor of it.
 fn is_single(stream: u32) -> bool {
-    stream < STREAMS || stream == Descriptor::PACKETS
+    stream < STREAMS || stream == Descriptor::PACKETS || stream == Descriptor::LISTENER
+}
+
+fn is_socket(stream: u32) -> bool {
+    stream == Descriptor::LISTENER || stream == Descriptor::CONNECTION
+}
+
+fn hex(hash: &[u8; 32]) -> blake3::Hash {
+    blake3::Hash::from_bytes(*hash)
 }
 
 /// A state that has been read and found to be possible. Any number of programs can go on from it: what it has of file systems in
@@ -233,6 +317,19 @@ struct SavedDescriptor {
     given_up: Rights,
     ahead: ReadAhead,
     file: Option<SavedFile>,
+    listener: Option<SavedListener>,
+}
+
+#[derive(Clone, Copy)]
+struct SavedListener {
+    number: u32,
+    inheriting: Rights,
+}
+
+impl SavedDescriptor {
+    fn listener_number(&self) -> Option<u32> {
+        self.listener.map(|listener| listener.number)
+    }
 }
 
 impl SavedState {
@@ -242,7 +339,7 @@ impl SavedState {
         let version = reader.u32()?;
         let max = match version {
             STREAMS_ONLY => STREAMS,
-            HOST_FILES | VERSION => MAX_DESCRIPTORS as u32,
+            HOST_FILES | MEMORY | VERSION => MAX_DESCRIPTORS as u32,
             version => return Err(StateError::Version(version)),
         };
         let args = reader.strings()?;
@@ -256,11 +353,13 @@ impl SavedState {
         }
         let mut descriptors: Vec<SavedDescriptor> = Vec::new();
         for _ in 0..count {
-            let descriptor = reader.descriptor(max)?;
-            if descriptors
-                .iter()
-                .any(|d| d.fd >= descriptor.fd || d.stream == descriptor.stream && is_single(d.stream))
-            {
+            let descriptor = reader.descriptor(version)?;
+            if descriptors.iter().any(|d| {
+                d.fd >= descriptor.fd
+                    || d.stream == descriptor.stream
+                        && is_single(d.stream)
+                        && d.listener_number() == descriptor.listener_number()
+            }) {
                 return Err(StateError::Invalid("descriptors are not in order, or share a stream"));
             }
             descriptors.push(descriptor);
@@ -272,7 +371,10 @@ impl SavedState {
             }),
             false => None,
         };
-        let trees = if version == VERSION { saved_tree::decode(&mut reader)? } else { Vec::new() };
+        let trees = match version >= MEMORY {
+            true => saved_tree::decode(&mut reader, version == VERSION)?,
+            false => Vec::new(),
+        };
         if !reader.rest.is_empty() {
             return Err(StateError::Trailing);
         }
@@ -291,14 +393,22 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn descriptor(&mut self, max: u32) -> Result<SavedDescriptor, StateError> {
+    fn descriptor(&mut self, version: u32) -> Result<SavedDescriptor, StateError> {
         let (fd, stream) = (self.u32()?, self.u32()?);
-        // Streams are never made, only closed and moved over each other.
-        if fd >= max || stream > if max > STREAMS { Descriptor::PACKETS } else { STREAMS - 1 } {
+        let (max_fd, max_stream) = match version {
+            // Streams are never made, only closed and moved over each other.
+            STREAMS_ONLY => (STREAMS - 1, STREAMS - 1),
+            VERSION => (MAX_DESCRIPTORS as u32 - 1, Descriptor::CONNECTION),
+            _ => (MAX_DESCRIPTORS as u32 - 1, Descriptor::PACKETS),
+        };
+        if fd > max_fd || stream > max_stream {
             return Err(StateError::Invalid("a descriptor's number is too large"));
         }
         let flags = u16::try_from(self.u32()?).unwrap_or(u16::MAX);
-        let allowed = if is_single(stream) { fdflags::APPEND | fdflags::NONBLOCK } else { fdflags::ALL };
+        let allowed = match stream {
+            Descriptor::FILE | GONE => fdflags::ALL,
+            _ => fdflags::APPEND | fdflags::NONBLOCK,
+        };
         if flags & !allowed != 0 {
             return Err(StateError::Invalid("a descriptor has unknown flags"));
         }
@@ -312,7 +422,15 @@ impl<'a> Reader<'a> {
             return Err(StateError::Invalid("something was read ahead from an output"));
         }
         let file = if stream == Descriptor::FILE { Some(SavedFile::decode(self)?) } else { None };
-        Ok(SavedDescriptor { fd, stream, flags, given_up, ahead: ReadAhead::new(bytes.to_vec(), end), file })
+        let listener = match stream == Descriptor::LISTENER {
+            true => Some(SavedListener { number: self.u32()?, inheriting: Rights(self.u64()?) }),
+            false => None,
+        };
+        if listener.is_some_and(|listener| listener.number >= MAX_DESCRIPTORS as u32) {
+            return Err(StateError::Invalid("a listener's number is too large"));
+        }
+        let ahead = ReadAhead::new(bytes.to_vec(), end);
+        Ok(SavedDescriptor { fd, stream, flags, given_up, ahead, file, listener })
     }
 
     fn strings(&mut self) -> Result<Strings, StateError> {

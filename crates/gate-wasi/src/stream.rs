@@ -5,6 +5,7 @@ use crate::errno::Errno;
 use crate::files::{Directory, File};
 use crate::memory::CHUNK_SIZE;
 use crate::packets::Packets;
+use crate::socket::{Connection, Listener};
 use crate::stdio::{HostStream, Readiness};
 use std::fmt;
 use std::io;
@@ -178,6 +179,8 @@ pub(crate) enum Object {
     File(File),
     Directory(Directory),
     Packets(Packets),
+    Listener(Listener),
+    Connection(Connection),
     /// What was not there any more when the program went on elsewhere. It keeps its number from being used again.
     Gone,
 }
@@ -187,7 +190,7 @@ impl Object {
         match self {
             Self::File(_) => return FileType::RegularFile,
             Self::Directory(_) => return FileType::Directory,
-            Self::Packets(_) => return FileType::SocketStream,
+            Self::Packets(_) | Self::Listener(_) | Self::Connection(_) => return FileType::SocketStream,
             Self::Input(_) | Self::Output(_) | Self::Gone => {}
         }
         self.host_stream().map_or(FileType::Unknown, HostStream::file_type)
@@ -220,6 +223,8 @@ impl Object {
             | Self::File(_)
             | Self::Directory(_)
             | Self::Packets(_)
+            | Self::Listener(_)
+            | Self::Connection(_)
             | Self::Gone => None,
         }
     }
@@ -240,6 +245,9 @@ impl fmt::Debug for Object {
             Self::File(file) => file.fmt(f),
             Self::Directory(directory) => directory.fmt(f),
             Self::Packets(packets) => packets.fmt(f),
+            Self::Listener(listener) => listener.fmt(f),
+            // What it has received is the program's business.
+            Self::Connection(_) => f.write_str("Connection"),
             Self::Gone => f.write_str("Gone"),
         }
     }

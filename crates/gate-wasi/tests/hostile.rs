@@ -2,15 +2,29 @@
 
 mod guest;
 
-use gate_wasi::WasiCtx;
+use gate_wasi::{TarImage, WasiCtx};
 use gate_wire::call::{CallReply, CallRequest};
 use gate_wire::trap::TrapId;
 use gate_wire::wasi::WasiFunction;
 use guest::{Memory, call, errno};
 use proptest::prelude::*;
+use std::net::TcpListener;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const SIZE: u32 = 3 * 65536;
+
+/// Nobody connects to it.
+static LISTENER: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127.0.0.1:0").unwrap());
+
+/// With a file in it.
+static IMAGE: LazyLock<TarImage> = LazyLock::new(|| {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut tar = tar::Builder::new(file.reopen().unwrap());
+    tar.append_path_with_name(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "x").unwrap();
+    tar.finish().unwrap();
+    TarImage::open(file.path()).unwrap()
+});
 
 /// Addresses, lengths, descriptors and flags that are likely to be dangerous.
 fn argument() -> impl Strategy<Value = u64> {
@@ -38,7 +52,7 @@ fn contents() -> impl Strategy<Value = Vec<u8>> {
 /// Functions that wait, or that let others run: their time is not their own.
 fn may_wait(func: u32) -> bool {
     use WasiFunction as F;
-    [F::PollOneoff, F::RandomGet, F::SchedYield].map(|f| f as u32).contains(&func)
+    [F::PollOneoff, F::RandomGet, F::SchedYield, F::SockAccept].map(|f| f as u32).contains(&func)
 }
 
 fn run(requests: &[CallRequest], contents: &[u8]) -> Result<(), TestCaseError> {
@@ -50,6 +64,8 @@ fn run(requests: &[CallRequest], contents: &[u8]) -> Result<(), TestCaseError> {
         let mut ctx = WasiCtx::builder()
             .args(["program", "argument"])
             .preopen(dir.path(), "/", gate_wasi::Access::ReadWrite)
+            .image(&IMAGE, "/image")
+            .listener(LISTENER.try_clone().unwrap())
             .env("NAME", "value")
             .stdin(&b"input"[..])
             .build()

@@ -72,7 +72,7 @@ async fn move_elsewhere(
     executor: &Executor,
     (wasm, program): &(Vec<u8>, Program),
     instance: &mut Instance,
-    wasi: &WasiCtx,
+    wasi: &mut WasiCtx,
     new: WasiCtx,
 ) -> (Instance, WasiCtx) {
     let mut snapshot = Vec::new();
@@ -131,7 +131,7 @@ async fn lines_are_neither_lost_nor_doubled() {
         }
         // One that has not begun to run has no frames, and needs none.
         if stops % 10 == 0 {
-            (program, wasi) = move_elsewhere(&executor, &both, &mut program, &wasi, context()).await;
+            (program, wasi) = move_elsewhere(&executor, &both, &mut program, &mut wasi, context()).await;
             moves += 1;
         }
     }
@@ -179,7 +179,7 @@ async fn a_sleep_goes_on_where_it_was() {
             assert_eq!(outcome.trap, TrapId::Suspended);
             if elsewhere {
                 let new = WasiCtx::builder().build().unwrap();
-                (program, wasi) = move_elsewhere(&executor, &both, &mut program, &wasi, new).await;
+                (program, wasi) = move_elsewhere(&executor, &both, &mut program, &mut wasi, new).await;
             }
             tokio::time::sleep(Duration::from_millis(150)).await;
         }
@@ -204,7 +204,7 @@ async fn a_program_that_has_not_run_moves_too() {
     assert_eq!(process.serve(&mut wasi).await.unwrap().trap, TrapId::Suspended);
     let (sink, mut output) = tokio::io::duplex(100);
     let new = WasiCtx::builder().stdin(&b"hello"[..]).stdout(sink).build().unwrap();
-    let (mut program, mut wasi) = move_elsewhere(&executor, &both, &mut program, &wasi, new).await;
+    let (mut program, mut wasi) = move_elsewhere(&executor, &both, &mut program, &mut wasi, new).await;
     let outcome = run_for(&executor, &mut program, &mut wasi, Duration::from_secs(60)).await;
     assert_eq!(outcome.trap, TrapId::Exit);
     drop(wasi);

@@ -11,9 +11,11 @@
 //! | [`control`] | the host and the executor: processes to make and to kill |
 //! | [`fields`] | layers of the host: states of services, field by field |
 //! | [`frames`] | compiled code, rt and the host: frames of a stopped program |
+//! | [`samples`] | rt and the host: where a program is, for profiles |
 //! | [`cow`] | the host and rt: memories that are copied on write |
 //! | [`call`] | rt and the host: host calls and their replies |
 //! | [`wasi`] | the compiler, rt and the host: the numbers of the WASI functions |
+//! | [`wasi_unstable`] | the compiler and the host: the numbers of those of its older form that differ |
 //! | [`gate`] | the compiler and the host: the numbers of the functions for packets |
 //! | [`packet`] | programs and the host: packets |
 //! | [`trap`] | everyone: why a program stopped |
@@ -31,8 +33,10 @@ pub mod gate;
 pub mod load;
 pub mod packet;
 pub mod record;
+pub mod samples;
 pub mod trap;
 pub mod wasi;
+pub mod wasi_unstable;
 
 /// Size of a WebAssembly page, in bytes.
 pub const WASM_PAGE_SIZE: u64 = 65536;

@@ -1,8 +1,8 @@
 //! The load request: which image a program process maps where, and where it starts.
 //!
 //! The host sends it as the first message on the process's call socket, with the descriptors of the text and
-//! the state attached, then that of the frames file if [`LoadRequest::frames_size`] is not zero, then that of the base
-//! file if [`FLAG_COPY_ON_WRITE`] is set. A process without one waits for it: that is what a process prepared
+//! the state attached, then that of the additional text if [`LoadRequest::extension_size`] is not zero, then that of the
+//! frames file if [`LoadRequest::frames_size`] is not zero, then that of the base file if [`FLAG_COPY_ON_WRITE`] is set. A process without one waits for it: that is what a process prepared
 //! in advance is. The host chooses all addresses, at random, within [`ADDRESS_RANGE`]: nothing else of the
 //! process is ever there.
 
@@ -35,7 +35,7 @@ pub const FLAG_THAW: u32 = 1;
 /// instance region are mapped private and memories are not mapped, so that the state file stays as it is.
 pub const FLAG_EXPORT: u32 = 2;
 
-/// The memories are copy-on-write: a third or fourth descriptor is that of the base file. See [`cow`](crate::cow).
+/// The memories are copy-on-write: the last descriptor is that of the base file. See [`cow`](crate::cow).
 pub const FLAG_COPY_ON_WRITE: u32 = 4;
 
 /// Where in a state file linear memory 0 begins, in bytes. Directly before it are the stack and the instance region,
@@ -55,10 +55,13 @@ pub struct LoadRequest {
     pub flags: u32,
     /// Where rt goes: its image, and [`RT_DATA_SIZE`] bytes behind it.
     pub rt_addr: u64,
-    /// Where text goes: all of the text descriptor's first `text_size` bytes, readable and executable.
+    /// Where text goes: all of the text descriptor's first bytes and then all of the additional text's, readable and
+    /// executable.
     pub text_addr: u64,
-    /// Multiple of the page size.
+    /// Size of all text, a multiple of the page size.
     pub text_size: u64,
+    /// Size of the additional text, a multiple of the page size and less than `text_size`. Zero if there is none.
+    pub extension_size: u64,
     /// Where the state goes: stack, instance region and memories, contiguous. The page below is
     /// inaccessible.
     pub state_addr: u64,
@@ -86,6 +89,10 @@ pub struct LoadRequest {
     /// Where the base file's memories go for rt to copy from, if [`FLAG_COPY_ON_WRITE`] is set: memory *i* at a
     /// distance of *i* times [`MEMORY_RESERVATION`](crate::MEMORY_RESERVATION), read-only.
     pub base_addr: u64,
+    /// Where [samples](crate::samples) are written, if the interval is not zero.
+    pub samples_addr: u64,
+    /// A sample is taken after each so much processor time, in nanoseconds. Zero for none.
+    pub sample_interval: u64,
 }
 
 /// What is accessible and what is mapped of one linear memory.
@@ -95,11 +102,13 @@ pub struct MemoryMap {
     pub size: u64,
     /// Bytes which the program may make accessible, a multiple of the page size, `size` included.
     pub max: u64,
-    /// Where the memory is in the state file, and in the base file.
+    /// Where the memory is in the state file.
     pub offset: u64,
     /// So many bytes from its start are copied from the base file when they are written to. A multiple of
     /// [`CHUNK_SIZE`](crate::cow::CHUNK_SIZE), at most `size`; zero without [`FLAG_COPY_ON_WRITE`].
     pub base_size: u64,
+    /// Where the memory is in the base file. A multiple of the page size.
+    pub base_offset: u64,
 }
 
 macro_rules! load_failures {
@@ -156,14 +165,16 @@ load_failures! {
     MapChunk = 120, "map a part of a memory that is written to";
     Export = 121, "make the program write down its frames";
     FramesFull = 122, "write down all of the program's frames in the space for them";
+    MapSamples = 123, "map the space for samples";
+    SetTimer = 124, "set the timer for samples";
 }
 
 impl LoadRequest {
     /// Encoded size without memories, in bytes.
-    pub const HEADER_SIZE: usize = 8 + 8 * 15 + 8;
+    pub const HEADER_SIZE: usize = 8 + 8 * 18 + 8;
 
     /// Encoded size of one [`MemoryMap`], in bytes.
-    pub const MEMORY_SIZE: usize = 32;
+    pub const MEMORY_SIZE: usize = 40;
 
     /// Encoded size with the greatest number of memories, in bytes.
     pub const MAX_SIZE: usize = Self::HEADER_SIZE + Self::MEMORY_SIZE * MAX_MEMORIES;
@@ -187,7 +198,8 @@ impl LoadRequest {
         }
         w.u64(memories.len() as u64);
         for memory in memories {
-            w.u64(memory.size).u64(memory.max).u64(memory.offset).u64(memory.base_size);
+            w.u64(memory.size).u64(memory.max).u64(memory.offset);
+            w.u64(memory.base_size).u64(memory.base_offset);
         }
         Some(Self::HEADER_SIZE + memories.len() * Self::MEMORY_SIZE)
     }
@@ -205,6 +217,7 @@ impl LoadRequest {
             rt_addr: r.u64()?,
             text_addr: r.u64()?,
             text_size: r.u64()?,
+            extension_size: r.u64()?,
             state_addr: r.u64()?,
             stack_size: r.u64()?,
             instance_size: r.u64()?,
@@ -217,19 +230,28 @@ impl LoadRequest {
             frames_size: r.u64()?,
             chunks_addr: r.u64()?,
             base_addr: r.u64()?,
+            samples_addr: r.u64()?,
+            sample_interval: r.u64()?,
         };
         let count = r.u64()? as usize;
         for memory in memories.get_mut(..count)? {
-            *memory = MemoryMap { size: r.u64()?, max: r.u64()?, offset: r.u64()?, base_size: r.u64()? };
+            *memory = MemoryMap {
+                size: r.u64()?,
+                max: r.u64()?,
+                offset: r.u64()?,
+                base_size: r.u64()?,
+                base_offset: r.u64()?,
+            };
         }
         r.is_empty().then_some((request, count))
     }
 
-    fn fields(&self) -> [u64; 15] {
+    fn fields(&self) -> [u64; 18] {
         [
             self.rt_addr,
             self.text_addr,
             self.text_size,
+            self.extension_size,
             self.state_addr,
             self.stack_size,
             self.instance_size,
@@ -242,6 +264,8 @@ impl LoadRequest {
             self.frames_size,
             self.chunks_addr,
             self.base_addr,
+            self.samples_addr,
+            self.sample_interval,
         ]
     }
 }
@@ -261,8 +285,8 @@ mod tests {
             ..Default::default()
         };
         let maps = [
-            MemoryMap { size: 1, max: 2, offset: 3, base_size: 0 },
-            MemoryMap { size: 4, max: 5, offset: 6, base_size: 7 },
+            MemoryMap { size: 1, max: 2, offset: 3, base_size: 0, base_offset: 0 },
+            MemoryMap { size: 4, max: 5, offset: 6, base_size: 7, base_offset: 8 },
         ];
         let mut buf = [0; LoadRequest::MAX_SIZE];
         let size = request.encode(&maps, &mut buf).unwrap();

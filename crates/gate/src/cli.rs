@@ -12,7 +12,7 @@ pub(crate) use fork::ForkArgs;
 pub(crate) use look::{CoredumpArgs, InspectArgs, MemoryRange};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use run::{RunArgs, Tmpfs, Variable};
-pub(crate) use shared::{CacheArgs, Dir, DirArgs};
+pub(crate) use shared::{CacheArgs, Dir, GrantArgs, ServiceArgs};
 
 use crate::log::LogFormat;
 use crate::{completions, log, output};
@@ -31,6 +31,14 @@ Examples:
   gate inspect state.wasm
   gate resume state.wasm
   gate compile --listing math.wat";
+
+const SERVICES_EXAMPLES: &str = "\
+Examples:
+  What every program can discover:
+    gate services
+
+  Whether a service in another process is there:
+    gate services --service notes=grpc:unix:/tmp/notes.sock";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -77,9 +85,19 @@ enum Command {
     Coredump(CoredumpArgs),
     Compile(CompileArgs),
     Runtime(crate::runtime_daemon::RuntimeArgs),
-    /// List the services that programs can discover
-    Services,
+    Services(ServicesArgs),
     Completions(CompletionsArgs),
+}
+
+/// List the services that programs can discover
+///
+/// With --service, those that `gate run` would add are there, too. Services in other processes are asked, and the third column says
+/// why one is not available.
+#[derive(Debug, Args)]
+#[command(after_long_help = SERVICES_EXAMPLES)]
+pub(crate) struct ServicesArgs {
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 }
 
 /// Print a script that completes the command line in a shell
@@ -105,7 +123,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Coredump(args) => crate::coredump::run(args.into()),
         Command::Compile(args) => crate::compile::run(args.into()),
         Command::Runtime(args) => crate::runtime_daemon::run(args),
-        Command::Services => crate::services::run(),
+        Command::Services(args) => crate::services::run(args),
         Command::Completions(args) => completions::run(args.shell),
     });
     match result {

@@ -45,8 +45,9 @@ impl Coredump {
         };
         let subject = self.source.to_string();
         let cancel = Cancel::default();
+        let wasm = saved.wasm.get()?;
         let mut write = pin!(writing::write(&self.output, &cancel, move |out| {
-            let inspector = Inspector::new(&saved.instance, &saved.wasm);
+            let inspector = Inspector::new(&saved.instance, &wasm);
             let name = inspector.module_name().unwrap_or(&subject);
             let frames = saved.instance.frames();
             Ok(saved.instance.write_core_dump(name, frames.as_deref(), out)?)

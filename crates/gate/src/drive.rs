@@ -7,10 +7,11 @@ use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper};
 use crate::signals::Signals;
 use crate::snapshot;
+use crate::wasm::Wasm;
 use gate_runtime::Executor;
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long after the program's unexplained end a signal may come that explains it: an interrupt from the terminal goes
 /// to all processes at once.
 const EXPLANATION: Duration = Duration::from_millis(20);
+
+/// When a module is read that was not needed to start the program, but will be to write it down.
+const KEEP_AFTER: Duration = Duration::from_millis(100);
 
 /// What makes an end of a program before its own.
 #[derive(Clone, Debug, Default)]
@@ -39,13 +43,18 @@ pub(crate) struct Limits {
 /// `wasm` is the module, which is part of a snapshot.
 pub(crate) async fn drive(
     session: Session,
-    wasm: Arc<Vec<u8>>,
+    wasm: Wasm,
     limits: Limits,
     executor: Executor,
     mut signals: Signals,
 ) -> Result<Status, Problem> {
+    if limits.snapshot.is_some() {
+        keep(wasm.clone());
+    }
     let cancel = Cancel::default();
     let stopper = Stopper::default();
+    let is_profiled = session.profile.is_some();
+    let interrupted = Cell::new(None);
     let begin = Instant::now();
     let mut suspend = pin!(sleep_until(limits.suspend_after.map(|after| begin + after)));
     let result = {
@@ -55,7 +64,11 @@ pub(crate) async fn drive(
                 session.host.stop_at_input(stopper.clone());
             }
             let deadline = limits.timeout.map(|timeout| begin + timeout);
-            let ended = session.run(&executor, &stopper, deadline).await?;
+            let ended = session.run(&executor, &stopper, deadline).await;
+            if let Some(profile) = &mut session.profile {
+                profile.write(&session.subject)?;
+            }
+            let ended = ended?;
             match (&ended, &limits.snapshot) {
                 (Ended::Stopped(stop), Some(path)) => {
                     let why = format!("{}: {stop}", session.subject);
@@ -69,10 +82,13 @@ pub(crate) async fn drive(
                     }
                     Ok(status)
                 }
+                (Ended::Stopped(_), None) if let Some(signal) = interrupted.get() => {
+                    Ok(Status::Signal(signal))
+                }
                 (Ended::Stopped(_), None) => {
                     let status = ended.tell(&session.subject)?;
                     let frames = executor.export(&mut session.instance).await;
-                    print_stack(&session.instance, &wasm, &*frames.map_err(Problem::gate_failed)?);
+                    print_stack(&session.instance, &*wasm.get()?, &*frames.map_err(Problem::gate_failed)?);
                     Ok(status)
                 }
                 _ => ended.tell(&session.subject),
@@ -84,9 +100,10 @@ pub(crate) async fn drive(
                 biased;
                 result = &mut work => break result,
                 signal = signals.next() => {
-                    // The first one suspends, if there is a place for the state. Who hangs up does not wait for it.
-                    if limits.snapshot.is_some() && !asked && signal != Signals::HANGUP {
+                    // The first one suspends, if there is something to be written. Who hangs up does not wait for it.
+                    if (limits.snapshot.is_some() || is_profiled) && !asked && signal != Signals::HANGUP {
                         asked = true;
+                        interrupted.set(Some(signal));
                         stopper.stop();
                         continue;
                     }
@@ -116,6 +133,15 @@ pub(crate) async fn drive(
         let _ = tokio::time::timeout(GRACE, executor.close()).await;
     }
     result
+}
+
+/// Reads the module if the program goes on for some time: what its file is replaced by then does not matter any more.
+fn keep(wasm: Wasm) {
+    tokio::spawn(async move {
+        tokio::time::sleep(KEEP_AFTER).await;
+        // Whoever needs it will be told.
+        tokio::task::spawn_blocking(move || drop(wasm.get()));
+    });
 }
 
 /// Never, without a time.

@@ -2,17 +2,19 @@
 
 mod output;
 
-use crate::cli::{Dir, DirArgs, ForkArgs};
+use crate::cli::{ForkArgs, GrantArgs};
 use crate::drive::sleep_until;
 use crate::exit::{Problem, Status};
+use crate::grants::Grants;
 use crate::load::CachePlace;
 use crate::module::Source;
 use crate::output::report;
-use crate::packets::{Offered, Place};
+use crate::packets::{Offer, Offered, Place};
 use crate::replace::Cancel;
 use crate::session::{Ended, Session, Stopper, instance_problem};
 use crate::signals::Signals;
 use crate::snapshot::{self, Saved, Sizes};
+use crate::wasm::Wasm;
 use crate::{resume, runtime, values};
 use anyhow::Context;
 use gate_compiler::{Options, Value};
@@ -37,8 +39,9 @@ pub(crate) struct Fork {
     source: Source,
     count: u32,
     input: Option<String>,
-    dirs: Vec<Dir>,
+    grants: GrantArgs,
     missing_files_fail: bool,
+    services: Vec<Offer>,
     output_dir: Option<PathBuf>,
     snapshot_dir: Option<PathBuf>,
     suspend_after: Option<Duration>,
@@ -55,8 +58,9 @@ impl From<ForkArgs> for Fork {
             source: Source::new(args.file),
             count: args.count,
             input: args.input,
-            dirs: args.dirs.dirs,
+            grants: args.grants,
             missing_files_fail: args.missing_files_fail,
+            services: args.services.services,
             output_dir: args.output_dir,
             snapshot_dir: args.snapshot_dir,
             suspend_after: args.suspend_after,
@@ -82,12 +86,17 @@ impl Fork {
                 .map_err(Problem::gate_failed)?;
         }
         let mut signals = Signals::new()?;
-        let (saved, executor) = tokio::select! {
-            both = resume::restore(&self.source, &self.options, &self.cache, self.sizes, self.count) => both?,
+        let needs = (self.count, &self.grants);
+        let (saved, executor, grants) = tokio::select! {
+            all = resume::restore(&self.source, &self.options, &self.cache, self.sizes, needs) => all?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
+        let offered = tokio::select! {
+            offered = Offered::open(&self.services) => offered?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
         let executor = Arc::new(executor);
-        let result = self.run_copies(saved, &executor, &mut signals).await;
+        let result = self.run_copies(saved, &grants, &offered, &executor, &mut signals).await;
         if let Ok(Status::Signal(_)) = result
             && let Some(executor) = Arc::into_inner(executor)
         {
@@ -99,6 +108,8 @@ impl Fork {
     async fn run_copies(
         &self,
         mut saved: Saved,
+        grants: &Grants,
+        offered: &Offered,
         executor: &Arc<Executor>,
         signals: &mut Signals,
     ) -> Result<Status, Problem> {
@@ -107,12 +118,14 @@ impl Fork {
         let mut suspend = pin!(sleep_until(self.suspend_after.map(|after| begin + after)));
         let (stopper, cancel) = (Stopper::default(), Cancel::default());
         let outputs = Outputs::default();
-        let sessions = self.sessions(&mut saved, &outputs).map_err(|problem| problem.about(&self.source))?;
+        let sessions = self
+            .sessions(&mut saved, grants, offered, &outputs)
+            .map_err(|problem| problem.about(&self.source))?;
         let mut copies = JoinSet::new();
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {
                 session,
-                wasm: Arc::clone(&saved.wasm),
+                wasm: saved.wasm.clone(),
                 executor: Arc::clone(executor),
                 stopper: stopper.clone(),
                 cancel: cancel.clone(),
@@ -155,12 +168,18 @@ impl Fork {
     }
 
     /// A session for each copy.
-    fn sessions(&self, saved: &mut Saved, outputs: &Outputs) -> Result<Vec<(Session, Output)>, Problem> {
+    fn sessions(
+        &self,
+        saved: &mut Saved,
+        grants: &Grants,
+        offered: &Offered,
+        outputs: &Outputs,
+    ) -> Result<Vec<(Session, Output)>, Problem> {
         let mut sessions = Vec::with_capacity(self.count as usize);
         for number in 0..self.count {
             let instance = saved.instance.fork().map_err(instance_problem)?;
             let streams = WasiCtx::builder().clock_resolution(self.policy.time_resolution);
-            let mut streams = DirArgs::preopen(&self.dirs, streams);
+            let mut streams = grants.give(streams)?;
             if self.missing_files_fail {
                 streams = streams.tolerate_missing_files();
             }
@@ -177,13 +196,13 @@ impl Fork {
             };
             let subject = format!("{}: copy {number}", self.source);
             let copy = Saved {
-                wasm: Arc::clone(&saved.wasm),
+                wasm: saved.wasm.clone(),
                 instance,
                 services: saved.services.clone(),
                 detour: saved.detour.clone(),
             };
             sessions.push((
-                resume::session(subject, copy, streams, (Place::None, &Offered::default()), self.policy)?,
+                resume::session(subject, copy, streams, (Place::None, offered, Some(number)), self.policy)?,
                 output,
             ));
         }
@@ -194,7 +213,7 @@ impl Fork {
 /// One of the copies, and what it needs.
 struct Copy {
     session: Session,
-    wasm: Arc<Vec<u8>>,
+    wasm: Wasm,
     executor: Arc<Executor>,
     stopper: Stopper,
     cancel: Cancel,

@@ -77,6 +77,10 @@ impl HostFunctions for Host {
         self.packets.begin(start);
     }
 
+    async fn suspend(&mut self) -> Result<(), HostFault> {
+        self.packets.suspend().await
+    }
+
     fn save(&self) -> Vec<SavedService> {
         self.packets.save()
     }

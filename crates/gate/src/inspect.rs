@@ -146,7 +146,8 @@ pub(crate) fn print_stack(instance: &Instance, wasm: &[u8], frames: &Frames) {
 }
 
 fn view(saved: &Saved, parts: &Parts) -> Result<View, Problem> {
-    let inspector = Inspector::new(&saved.instance, &saved.wasm);
+    let wasm = saved.wasm.get()?;
+    let inspector = Inspector::new(&saved.instance, &wasm);
     let in_parts = parts.stack || !parts.memory.is_empty() || !parts.tables.is_empty();
     let frames = saved.instance.frames();
     let mut view = View::default();
@@ -158,7 +159,7 @@ fn view(saved: &Saved, parts: &Parts) -> Result<View, Problem> {
         view.stack = Some(stack.map_err(problem)?);
     }
     if !in_parts {
-        view.overview = Some(overview(saved, &inspector, view.stack.as_deref().unwrap_or_default())?);
+        view.overview = Some(overview(saved, &wasm, &inspector, view.stack.as_deref().unwrap_or_default())?);
     }
     for MemoryRange { memory, range } in &parts.memory {
         let bytes = inspector.memory_bytes(*memory as usize, range.clone()).map_err(problem)?;
@@ -171,7 +172,12 @@ fn view(saved: &Saved, parts: &Parts) -> Result<View, Problem> {
     Ok(view)
 }
 
-fn overview(saved: &Saved, inspector: &Inspector<'_>, stack: &[FrameView]) -> Result<Overview, Problem> {
+fn overview(
+    saved: &Saved,
+    wasm: &[u8],
+    inspector: &Inspector<'_>,
+    stack: &[FrameView],
+) -> Result<Overview, Problem> {
     let service = |service: &gate_runtime::SavedService| ServiceView {
         name: crate::exit::one_line(&service.name),
         size: service.state.len(),
@@ -190,8 +196,8 @@ fn overview(saved: &Saved, inspector: &Inspector<'_>, stack: &[FrameView]) -> Re
     Ok(Overview {
         module: ModuleView {
             name: inspector.module_name().map(str::to_owned),
-            size: saved.wasm.len(),
-            hash: blake3::hash(&saved.wasm).to_hex().to_string(),
+            size: wasm.len(),
+            hash: blake3::hash(wasm).to_hex().to_string(),
         },
         state: StateView {
             status,

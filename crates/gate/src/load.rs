@@ -4,10 +4,11 @@ use crate::cli::CacheArgs;
 use crate::exit::Problem;
 use crate::module::Source;
 use crate::progress::Progress;
+use crate::wasm::Wasm;
 use anyhow::{Context, anyhow};
 use gate_compiler::{CompileError, ErrorKind, GateImports, Options};
-use gate_image::{Cache, CacheOutcome, Instance, LoadError, Program};
-use std::fs::DirBuilder;
+use gate_image::{Cache, CacheOutcome, FileIdentity, Instance, LoadError, Program};
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use tracing::debug;
@@ -34,7 +35,8 @@ impl From<CacheArgs> for CachePlace {
 }
 
 impl CachePlace {
-    fn open(&self) -> Result<Option<Cache>, Problem> {
+    /// Opens the cache, if there is to be one.
+    pub(crate) fn open(&self) -> Result<Option<Cache>, Problem> {
         match self {
             Self::None => Ok(None),
             Self::Dir(dir) => Cache::open(dir).map(Some).map_err(Problem::gate_failed),
@@ -62,7 +64,7 @@ fn open_default() -> Option<Cache> {
 /// A module and what it was compiled to.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    pub(crate) wasm: Vec<u8>,
+    pub(crate) wasm: Wasm,
     pub(crate) program: Program,
 }
 
@@ -70,15 +72,46 @@ pub(crate) struct Loaded {
 pub(crate) async fn load(source: Source, options: Options, cache: CachePlace) -> Result<Loaded, Problem> {
     let subject = source.to_string();
     let task = tokio::task::spawn_blocking(move || {
-        let wasm = source.read(options.limits.module_size)?;
-        let program = compile(&wasm, &options, &cache)?;
-        Ok(Loaded { wasm, program })
+        let file = source.open().map_err(Problem::not_readable)?;
+        match (file, cache.open()?) {
+            (Some(file), Some(cache)) => load_file(file, &options, &cache),
+            (file, cache) => {
+                let wasm = Source::read_opened(file.as_ref(), options.limits.module_size)?;
+                let program = compile_with(&wasm, &options, cache.as_ref())?;
+                Ok(Loaded { wasm: wasm.into(), program })
+            }
+        }
     });
     match Progress::new(&format!("compiling {subject}")).wait(task).await {
         Ok(Ok(loaded)) => Ok(loaded),
         Ok(Err(problem)) => Err(Problem::about(problem, subject)),
         Err(err) => Err(Problem::gate_failed(anyhow!("compiler: {err}")).about(subject)),
     }
+}
+
+/// A file that has been seen before, and has not changed since, is not read.
+fn load_file(file: File, options: &Options, cache: &Cache) -> Result<Loaded, Problem> {
+    let limit = options.limits.module_size;
+    let identity = FileIdentity::of(&file);
+    if let Some(hash) = identity.as_ref().and_then(|identity| cache.remembered(identity))
+        && file.metadata().is_ok_and(|metadata| metadata.len() <= limit as u64)
+        && let Some(program) = cache.load_by_hash(&hash, options).map_err(load_problem)?
+    {
+        log_outcome("compiled module", &CacheOutcome::Hit);
+        let wasm = Wasm::elsewhere(hash, move || Source::read_opened(Some(&file), limit));
+        return Ok(Loaded { wasm, program });
+    }
+    let wasm = Source::read_opened(Some(&file), limit)?;
+    let program = compile_with(&wasm, options, Some(cache))?;
+    // What is in text form was translated: that is not in the file.
+    if let Some(identity) = identity.filter(|_| wasm.starts_with(b"\0asm") && is_as_large(&file, &wasm)) {
+        cache.remember(&file, &identity, &blake3::hash(&wasm));
+    }
+    Ok(Loaded { wasm: wasm.into(), program })
+}
+
+fn is_as_large(file: &File, wasm: &[u8]) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() == wasm.len() as u64)
 }
 
 /// What to call a failed compilation.
@@ -96,7 +129,11 @@ pub(crate) fn compile_problem(err: CompileError) -> Problem {
 
 /// Compiles a module, or finds it in the cache.
 pub(crate) fn compile(wasm: &[u8], options: &Options, cache: &CachePlace) -> Result<Program, Problem> {
-    let Some(cache) = cache.open()? else {
+    compile_with(wasm, options, cache.open()?.as_ref())
+}
+
+fn compile_with(wasm: &[u8], options: &Options, cache: Option<&Cache>) -> Result<Program, Problem> {
+    let Some(cache) = cache else {
         let module = gate_compiler::compile(wasm, options, &GateImports).map_err(compile_problem)?;
         return Program::new(module).context("make the program's image").map_err(Problem::gate_failed);
     };

@@ -5,7 +5,7 @@ use anyhow::{Context, anyhow};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use wast::Wat;
 use wast::parser::{self, ParseBuffer};
@@ -27,7 +27,21 @@ impl Source {
     ///
     /// What is larger than `limit` is not read.
     pub(crate) fn read(&self, limit: usize) -> Result<Vec<u8>, Problem> {
-        let bytes = self.read_bytes(limit).map_err(Problem::not_readable)?;
+        let file = self.open().map_err(Problem::not_readable)?;
+        Self::read_opened(file.as_ref(), limit)
+    }
+
+    /// Opens the file, if it is one.
+    pub(crate) fn open(&self) -> io::Result<Option<File>> {
+        match self {
+            Self::Stdin => Ok(None),
+            Self::File(path) => File::open(path).map(Some),
+        }
+    }
+
+    /// Reads a module from the opened file, or from standard input.
+    pub(crate) fn read_opened(file: Option<&File>, limit: usize) -> Result<Vec<u8>, Problem> {
+        let bytes = read_bytes(file, limit).map_err(Problem::not_readable)?;
         if bytes.len() > limit {
             return Err(Problem::cannot_run(anyhow!("module is larger than the limit of {limit} bytes")));
         }
@@ -62,21 +76,23 @@ impl Source {
             Self::File(path) => Some(path),
         }
     }
+}
 
-    fn read_bytes(&self, limit: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let limit = limit as u64 + 1;
-        match self {
-            Self::Stdin => io::stdin().lock().take(limit).read_to_end(&mut bytes)?,
-            Self::File(path) => {
-                let file = File::open(path)?;
-                // One more, so that the end is seen without more room.
-                bytes.reserve_exact((file.metadata()?.len() + 1).min(limit) as usize);
-                file.take(limit).read_to_end(&mut bytes)?
-            }
-        };
-        Ok(bytes)
-    }
+/// Reads from the file's beginning, or from standard input, up to a little more than the limit.
+fn read_bytes(file: Option<&File>, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = limit as u64 + 1;
+    match file {
+        None => io::stdin().lock().take(limit).read_to_end(&mut bytes)?,
+        Some(mut file) => {
+            // One more, so that the end is seen without more room.
+            bytes.reserve_exact((file.metadata()?.len() + 1).min(limit) as usize);
+            // What cannot be rewound, a pipe for instance, is read only once.
+            let _ = file.rewind();
+            file.take(limit).read_to_end(&mut bytes)?
+        }
+    };
+    Ok(bytes)
 }
 
 impl fmt::Display for Source {

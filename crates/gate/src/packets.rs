@@ -3,10 +3,13 @@
 use crate::exit::Problem;
 use crate::output::report;
 use anyhow::{Context, anyhow};
+use futures_util::future::join_all;
+use gate_compiler::ModuleInfo;
 use gate_service::builtin::{
-    Connection, Connector, HttpLimits, Kv, KvLimits, KvNamespace, Localhost, Origin, Reattach,
+    Connection, Connector, HttpLimits, Kv, KvLimits, KvNamespace, Localhost, Origin, Peer, PeerHub, Reattach,
 };
 use gate_service::{RegisterError, Registry};
+use gate_service_grpc::{Address, GrpcOptions, GrpcService};
 use gate_wasi::HostStream;
 use gate_wire::gate;
 use std::io;
@@ -15,7 +18,6 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use wasmparser::{Parser, Payload};
 
 /// How long no more connections are accepted when that fails, for want of descriptors for example.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -33,12 +35,16 @@ pub(crate) enum Place {
 }
 
 /// A service that is not always there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Offer {
     /// Keys and values in this file.
     Kv(PathBuf),
     /// HTTP requests to an origin.
     Localhost { name: String, url: String },
+    /// Streams between the programs of a group.
+    Peer(String),
+    /// What another process offers.
+    Grpc { name: String, address: Address },
 }
 
 /// Such services, ready for use.
@@ -46,9 +52,13 @@ pub(crate) enum Offer {
 pub(crate) struct Offered {
     kv: Option<Kv>,
     localhost: Option<Localhost>,
+    /// With the group's name.
+    peer: Option<(PeerHub, String)>,
+    pub(crate) external: Vec<GrpcService>,
 }
 
 impl Offered {
+    /// Prepares services. Those in other processes are waited for, but not for long: they can come later.
     pub(crate) async fn open(offers: &[Offer]) -> Result<Self, Problem> {
         let mut offered = Self::default();
         let mut origins = Vec::new();
@@ -65,46 +75,68 @@ impl Offered {
                     offered.kv = Some(kv.with_context(about).map_err(Problem::gate_failed)?);
                 }
                 Offer::Localhost { name, url } => origins.push((name.as_str(), url.as_str())),
+                Offer::Peer(group) => {
+                    if offered.peer.is_some() {
+                        return Err(Problem::usage(anyhow!("the service peer is given twice")));
+                    }
+                    offered.peer = Some((PeerHub::new(), group.clone()));
+                }
+                Offer::Grpc { name, address } => {
+                    offered.external.push(GrpcService::new(name, address.clone(), GrpcOptions::default()));
+                }
             }
         }
         if !origins.is_empty() {
             let localhost = Localhost::new(origins, HttpLimits::default()).context("service localhost");
             offered.localhost = Some(localhost.map_err(Problem::cannot_run)?);
         }
+        // A name that nobody can use, or that is taken, is found now.
+        let mut registry = Registry::default();
+        registry.register_common().and_then(|()| offered.register(&mut registry)).map_err(Problem::usage)?;
+        // Why one is not available has been logged.
+        join_all(offered.external.iter().map(GrpcService::settle)).await;
         Ok(offered)
     }
 
-    fn register(&self, registry: &mut Registry) -> Result<(), RegisterError> {
+    /// Like [`Offered::open`], for a program that has no others beside it.
+    pub(crate) async fn open_for_one(offers: &[Offer]) -> Result<Self, Problem> {
+        if offers.iter().any(|offer| matches!(offer, Offer::Peer(_))) {
+            let what = "the service peer is for `gate fork`: programs find each other within one command";
+            return Err(Problem::usage(anyhow!(what)));
+        }
+        Self::open(offers).await
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) -> Result<(), RegisterError> {
         if let Some(kv) = &self.kv {
             registry.register(kv.clone())?;
         }
         if let Some(localhost) = &self.localhost {
             registry.register(localhost.clone())?;
         }
-        Ok(())
+        if let Some((hub, _)) = &self.peer {
+            registry.register(Peer::new(hub))?;
+        }
+        self.external.iter().try_for_each(|service| registry.register(service.clone()))
     }
 }
 
 /// Whether a module imports functions for packets.
-pub(crate) fn are_used(wasm: &[u8]) -> bool {
-    // What is wrong with the module, the compiler has said.
-    let mut imports = Parser::new(0).parse_all(wasm).filter_map(|payload| match payload {
-        Ok(Payload::ImportSection(section)) => Some(section.into_imports().flatten()),
-        _ => None,
-    });
-    imports.any(|mut section| {
-        section.any(|import| {
-            import.module == gate::MODULE
-                || import.module == gate::C_MODULE
-                    && (import.name.starts_with("__gate_") || import.name.starts_with("rt_"))
-        })
+pub(crate) fn are_used(info: &ModuleInfo) -> bool {
+    info.imports.iter().any(|(module, name)| {
+        module == gate::MODULE
+            || module == gate::C_MODULE && (name.starts_with("__gate_") || name.starts_with("rt_"))
     })
 }
 
-/// The services of a program.
-pub(crate) fn registry(place: Place, offered: &Offered) -> anyhow::Result<Registry> {
-    let mut registry =
-        Registry::new(gate_service::Context { instance: Some(new_id()?), ..Default::default() });
+/// The services of a program, which may be one of several copies.
+pub(crate) fn registry(place: Place, offered: &Offered, copy: Option<u32>) -> anyhow::Result<Registry> {
+    let mut registry = Registry::new(gate_service::Context {
+        instance: Some(new_id()?),
+        group: offered.peer.as_ref().map(|(_, group)| group.clone()),
+        name: copy.map(|number| number.to_string()),
+        ..Default::default()
+    });
     registry.register_common()?;
     offered.register(&mut registry)?;
     attach(&mut registry, place)?;
@@ -177,19 +209,27 @@ async fn accept(listener: TcpListener, connector: Connector) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gate_compiler::{GateImports, Options};
 
     #[test]
     fn imports_tell_who_uses_packets() {
-        for (import, used) in [
-            (r#""gate" "io_65536""#, true),
-            (r#""env" "__gate_fd_65536""#, true),
-            (r#""env" "rt_read8""#, true),
-            (r#""env" "__wasi_fd_read""#, false),
-            (r#""wasi_snapshot_preview1" "fd_read""#, false),
+        for (module, name, used) in [
+            ("gate", "io_65536", true),
+            ("env", "__gate_fd_65536", true),
+            ("env", "rt_read8", true),
+            ("env", "__wasi_fd_write", false),
+            ("wasi_snapshot_preview1", "fd_read", false),
         ] {
-            let wasm = wat::parse_str(format!("(module (import {import} (func)))")).unwrap();
-            assert_eq!(are_used(&wasm), used, "{import}");
+            let params = if name.starts_with("io") { "(param i32 i32 i32 i32 i32 i32 i64 i32)" } else { "" };
+            let ty = match name {
+                "__gate_fd_65536" => "(result i32)",
+                "rt_read8" => "(result i64)",
+                "fd_read" | "__wasi_fd_write" => "(param i32 i32 i32 i32) (result i32)",
+                _ => params,
+            };
+            let wasm = wat::parse_str(format!("(module (import {module:?} {name:?} (func {ty})))")).unwrap();
+            let module = gate_compiler::compile(&wasm, &Options::default(), &GateImports).unwrap();
+            assert_eq!(are_used(&module.info), used, "{name}");
         }
-        assert!(!are_used(b"\0asm\x01\0\0\0\x02\xff"));
     }
 }

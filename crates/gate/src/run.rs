@@ -1,13 +1,15 @@
 //! `gate run`: a program from its file to its exit code.
 
-use crate::cli::{Dir, DirArgs, RunArgs, Tmpfs, Variable};
+use crate::cli::{GrantArgs, RunArgs, Tmpfs, Variable};
 use crate::drive::{self, Limits};
 use crate::exit::{Problem, Status};
+use crate::grants::Grants;
 use crate::host::Host;
 use crate::load::{self, CachePlace, Loaded};
 use crate::module::Source;
 use crate::packets::{self, Offer, Offered, Place};
 use crate::plan::{Call, Plan};
+use crate::profile::Profile;
 use crate::runtime;
 use crate::session::{Session, instance_problem};
 use crate::signals::Signals;
@@ -19,6 +21,7 @@ use gate_runtime::{Config, Executor, ProcessPolicy};
 use gate_wasi::WasiCtx;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// Entry function of WASI commands.
 const START: &str = "_start";
@@ -34,11 +37,12 @@ pub(crate) struct Run {
     args: Vec<OsString>,
     env: Vec<(String, Vec<u8>)>,
     argv0: Option<OsString>,
-    dirs: Vec<Dir>,
+    grants: GrantArgs,
     tmpfs: Vec<Tmpfs>,
     limits: Limits,
     instance: InstanceOptions,
     policy: ProcessPolicy,
+    profile: Option<PathBuf>,
     origin: Option<Place>,
     services: Vec<Offer>,
     options: Options,
@@ -55,10 +59,11 @@ impl From<RunArgs> for Run {
             args: file_and_args.collect(),
             env: args.env.into_iter().filter_map(resolve_variable).collect(),
             argv0: args.argv0,
-            dirs: args.dirs.dirs,
+            grants: args.grants,
             tmpfs: args.tmpfs,
             instance: InstanceOptions { stack_size: args.stack_size, max_memory: args.max_memory },
             policy: ProcessPolicy { time_resolution: args.time_resolution, ..ProcessPolicy::default() },
+            profile: args.profile,
             origin: args.origin,
             services: args.services.services,
             options: args.compilation.options(&args.suspend.breakpoints),
@@ -90,39 +95,46 @@ pub(crate) fn run(run: Run) -> Result<Status, Problem> {
 impl Run {
     async fn run(self) -> Result<Status, Problem> {
         let mut signals = Signals::new()?;
-        let (loaded, executor) = tokio::select! {
-            both = self.prepare() => both?,
+        let (loaded, executor, grants) = tokio::select! {
+            all = self.prepare() => all?,
             signal = signals.next() => return Ok(Status::Signal(signal)),
         };
-        let offered = Offered::open(&self.services).await?;
-        let session = self.session(&loaded, &offered).map_err(|problem| problem.about(&self.source))?;
-        drive::drive(session, loaded.wasm.into(), self.limits, executor, signals).await
+        let offered = tokio::select! {
+            offered = Offered::open_for_one(&self.services) => offered?,
+            signal = signals.next() => return Ok(Status::Signal(signal)),
+        };
+        let session =
+            self.session(&loaded, &offered, &grants).map_err(|problem| problem.about(&self.source))?;
+        drive::drive(session, loaded.wasm, self.limits, executor, signals).await
     }
 
     /// The program is compiled while the sandbox is being set up.
-    async fn prepare(&self) -> Result<(Loaded, Executor), Problem> {
+    async fn prepare(&self) -> Result<(Loaded, Executor, Grants), Problem> {
         let config = Config { max_procs: 1, ..Config::default() };
-        let (loaded, executor) = tokio::join!(
+        let (loaded, executor, grants) = tokio::join!(
             load::load(self.source.clone(), self.options.clone(), self.cache.clone()),
-            Executor::new(config)
+            Executor::new(config),
+            Grants::open(self.grants.clone()),
         );
         // What is wrong with the program can be mended more easily.
         let loaded = loaded?;
-        Ok((loaded, executor.context("set up the sandbox").map_err(Problem::gate_failed)?))
+        let grants = grants?;
+        Ok((loaded, executor.context("set up the sandbox").map_err(Problem::gate_failed)?, grants))
     }
 
-    fn session(&self, loaded: &Loaded, offered: &Offered) -> Result<Session, Problem> {
-        let packets = packets::are_used(&loaded.wasm);
+    fn session(&self, loaded: &Loaded, offered: &Offered, grants: &Grants) -> Result<Session, Problem> {
+        let packets = packets::are_used(loaded.program.info());
         let origin = self.origin.unwrap_or(if packets { Place::Stdio } else { Place::None });
-        let registry = packets::registry(origin, offered).map_err(Problem::gate_failed)?;
+        let registry = packets::registry(origin, offered, None).map_err(Problem::gate_failed)?;
         Ok(Session {
             subject: self.source.to_string(),
             plan: self.plan(loaded.program.info()).map_err(Problem::cannot_run)?,
             instance: Instance::new(&loaded.program, &self.instance).map_err(instance_problem)?,
-            host: Host::new(self.wasi(packets, origin)?, registry).map_err(Problem::gate_failed)?,
+            host: Host::new(self.wasi(packets, origin, grants)?, registry).map_err(Problem::gate_failed)?,
             policy: self.policy,
             goes_on: false,
             detour: None,
+            profile: self.profile.clone().map(Profile::new),
         })
     }
 
@@ -146,7 +158,7 @@ impl Run {
         Ok(plan)
     }
 
-    fn wasi(&self, packets: bool, origin: Place) -> Result<WasiCtx, Problem> {
+    fn wasi(&self, packets: bool, origin: Place, grants: &Grants) -> Result<WasiCtx, Problem> {
         let argv0 = match &self.argv0 {
             Some(name) => name.clone().into_vec(),
             None => self.source.program_name().into_owned(),
@@ -161,7 +173,7 @@ impl Run {
         for (name, value) in &self.env {
             builder = builder.env(name, value);
         }
-        builder = DirArgs::preopen(&self.dirs, builder);
+        builder = grants.give(builder)?;
         for Tmpfs { guest, size } in &self.tmpfs {
             builder = builder.memory_directory(guest, *size);
         }

@@ -5,12 +5,14 @@ use crate::exit::{Problem, Status};
 use crate::host::Host;
 use crate::output::{print_backtrace, report};
 use crate::plan::Plan;
+use crate::profile::{COLLECT_INTERVAL, Profile};
 use crate::values;
 use gate_compiler::Value;
 use gate_image::{Instance, InstanceError};
 use gate_runtime::{Executor, HostFunctions, Outcome, ProcessError, ProcessPolicy, SavedService, TrapId};
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::SetOnce;
 use tokio::time::Instant;
@@ -29,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) goes_on: bool,
     /// What it is to go on with as soon as it can.
     pub(crate) detour: Option<Detour>,
+    /// What is written down about where it spends its time.
+    pub(crate) profile: Option<Profile>,
 }
 
 /// How a session is over.
@@ -109,10 +113,11 @@ impl Session {
     }
 
     /// What has to be known to let the program go on, besides its instance.
-    pub(crate) fn services(&self) -> Vec<SavedService> {
+    pub(crate) async fn services(&mut self) -> Result<Vec<SavedService>, Problem> {
+        self.host.suspend().await.map_err(|fault| Problem::gate_failed(fault).about(&self.subject))?;
         let mut services = self.host.save();
         services.push(self.plan.save());
-        services
+        Ok(services)
     }
 
     async fn run_calls(&mut self, executor: &Executor, stopper: &Stopper) -> Result<Ended, Problem> {
@@ -123,16 +128,26 @@ impl Session {
             }
             let mut process = executor.new_process().await.map_err(Problem::gate_failed)?;
             let program = self.instance.program().clone();
+            if let Some(profile) = &self.profile {
+                profile.prepare(&mut self.instance);
+            }
             let outcome = match process.start(&program, &mut self.instance, self.policy) {
                 Ok(()) => {
                     if self.detour.is_some() {
                         process.suspend();
                     }
-                    process.serve_until(&mut self.host, stopper.stopped()).await
+                    if let Some(profile) = &mut self.profile {
+                        profile.begin(&self.instance);
+                    }
+                    let served = process.serve_until(&mut self.host, stopper.stopped());
+                    collecting(self.profile.as_mut(), served).await
                 }
                 Err(err) => Err(err),
             };
             process.close().await;
+            if let Some(profile) = &mut self.profile {
+                profile.end();
+            }
             if outcome.as_ref().is_ok_and(|outcome| !can_go_on(outcome.trap)) {
                 self.host.finish().await;
             }
@@ -203,6 +218,19 @@ impl Session {
                 }
                 status(Status::Trapped)
             }
+        }
+    }
+}
+
+/// Takes samples of the program as long as it is served.
+async fn collecting<T>(profile: Option<&mut Profile>, served: impl Future<Output = T>) -> T {
+    let Some(profile) = profile else { return served.await };
+    let mut served = pin!(served);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut served => return result,
+            () = tokio::time::sleep(COLLECT_INTERVAL) => profile.collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod command;
 
+use command::fetched::{fetch, source};
 use command::{Ended, finish, gate};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +12,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// Where the programs are.
-static FETCHED: LazyLock<PathBuf> = LazyLock::new(|| {
-    let output = Command::new(source("tools/fetch-programs")).output().expect("fetch programs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source("target"), PathBuf::from);
-    target.join("programs/fetched")
-});
-
-fn source(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
-}
+static FETCHED: LazyLock<PathBuf> = LazyLock::new(|| fetch(&[]));
 
 fn fetched(name: &str) -> PathBuf {
     FETCHED.join(name)

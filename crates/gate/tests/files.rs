@@ -4,6 +4,7 @@ mod command;
 
 use command::{finish, gate, run};
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn a_program_writes_where_it_may() {
@@ -35,6 +36,47 @@ fn files_in_memory_go_along() {
         let line = [command, &["--dir", &mount, snapshot]].concat();
         finish(&mut gate(&line), b"").with_line(126, &["no directory by the name", "/e"]);
     }
+}
+
+/// A tar file with one file in it.
+fn tar(path: &Path, contents: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(contents.len() as u64);
+    header.set_mode(0o644);
+    let mut builder = tar::Builder::new(fs::File::create(path).unwrap());
+    builder.append_data(&mut header, "data", contents).unwrap();
+    builder.into_inner().unwrap();
+}
+
+#[test]
+fn images_are_given_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (image, same, other, snapshot) = (name("a.tar"), name("b.tar"), name("c.tar"), name("state.wasm"));
+    tar(image.as_ref(), b"from an image");
+    tar(same.as_ref(), b"from an image");
+    tar(other.as_ref(), b"from another one");
+    assert_eq!(
+        finish(&mut run(&["--image", &image], "image.wat", &[]), b"").quietly(0).stdout(),
+        "m an image"
+    );
+    fs::write(name("bad.tar"), "no tar file").unwrap();
+    let options = ["--image", &name("bad.tar")];
+    finish(&mut run(&options, "image.wat", &[]), b"").with_line(126, &["bad.tar", "too early"]);
+    let options = ["--image", &name("no.tar")];
+    finish(&mut run(&options, "image.wat", &[]), b"").with_line(127, &["no.tar"]);
+
+    let options = ["--image", &format!("{image}::/d"), "--suspend-after", "300ms", "--snapshot", &snapshot];
+    finish(&mut run(&options, "image.wat", &[]), b"").with_line(75, &["suspended"]);
+    let resume = |options: &[&str]| finish(&mut gate(&[&["resume"], options, &[&snapshot]].concat()), b"");
+    let given = format!("{same}::/d");
+    assert_eq!(resume(&["--image", &given]).quietly(0).stdout(), "m an image");
+    resume(&[]).with_line(126, &["invalid snapshot", "BLAKE3", "/d"]);
+    resume(&["--image", &format!("{other}::/d")]).with_line(126, &["invalid snapshot", "BLAKE3", "/d"]);
+    resume(&["--image", &format!("{other}::/d"), "--missing-files-fail"]).quietly(8);
+    let ended = finish(&mut gate(&["fork", "-n", "2", "--image", &given, &snapshot]), b"");
+    assert_eq!(ended.stdout.iter().filter(|&&b| b == b'g').count(), 2, "{ended:?}");
+    ended.with_line(0, &["2 copies"]);
 }
 
 #[test]

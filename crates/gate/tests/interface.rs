@@ -4,6 +4,7 @@ mod command;
 
 use command::{finish, gate, program};
 use std::fs;
+use std::path::PathBuf;
 
 #[test]
 fn help_has_examples_and_exit_codes() {
@@ -36,6 +37,7 @@ fn help_has_examples_and_exit_codes() {
         ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
         ("coredump", &["--output", "\n  127 "]),
         ("compile", &["--listing", "--target"]),
+        ("services", &["--service", "grpc:unix:"]),
         ("completions", &["bash"]),
     ] {
         let ended = finish(&mut gate(&[command, "--help"]), b"").quietly(0);
@@ -103,7 +105,9 @@ fn modules_are_compiled_once() {
     };
     assert!(run().contains("stored in cache"));
     assert!(run().contains("found in cache"));
-    let entries: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let is_entry = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "gate");
+    let entries = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let entries: Vec<_> = entries.filter(is_entry).collect();
     assert_eq!(entries.len(), 1);
     let mut content = fs::read(&entries[0]).unwrap();
     let middle = content.len() / 2;

@@ -207,3 +207,14 @@ fn keys_and_values_are_kept_in_a_file() {
         assert!(ended.code != Some(0) && ended.stderr.contains(what), "{ended:?}");
     }
 }
+
+#[test]
+fn copies_find_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = dir.path().join("state.wasm");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/packets/peers.wat");
+    let mut command = gate(&["run", "--suspend-after", "100ms", "--snapshot"]);
+    assert_eq!(finish(command.arg(&snapshot).arg(program), b"").code, Some(75));
+    let mut command = gate(&["fork", "-n", "2", "--timeout", "20s", "--service", "peer=g"]);
+    finish(command.arg(&snapshot), b"").with_line(0, &["2 copies: 2 exited with 0"]);
+}

@@ -4,7 +4,9 @@
 
 mod command;
 
+use command::server::{LISTEN, Server};
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -91,6 +93,30 @@ fn stops_make_no_difference() {
         hops += chain.hops;
     }
     assert!(hops >= 12, "they were stopped {hops} times only");
+}
+
+/// Programs that others connect to, by what C and Rust have for it.
+#[test]
+fn servers() {
+    for (program, text, answer) in
+        [("upper", "some bytes\n", "SOME BYTES\n"), ("reverse", "some bytes\n", "setyb emos\n")]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gate"));
+        command.arg("run").args(LISTEN).arg(PROGRAMS.join("wasm").join(format!("{program}.wasm")));
+        let server = Server::start(command.env("XDG_CACHE_HOME", &*CACHE));
+        // The first one of `upper` stays while others come and go.
+        let first = (program == "upper").then(|| server.connect());
+        for _ in 0..2 {
+            let mut client = server.connect();
+            client.write_all(text.as_bytes()).unwrap();
+            let mut got = vec![0; answer.len()];
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(String::from_utf8_lossy(&got), answer, "{program}");
+        }
+        let mut last = first.unwrap_or_else(|| server.connect());
+        last.write_all(b"quit\n").unwrap();
+        server.ends(0, "");
+    }
 }
 
 /// Exit code of a native program that aborts, as shells tell it, and of a program that traps.

@@ -74,6 +74,7 @@ fn empty<'a>() -> Module<'a> {
         tags: Vec::new(),
         functions: Vec::new(),
         imports: Vec::new(),
+        import_names: Vec::new(),
         bodies: Vec::new(),
         tables: Vec::new(),
         memories: Vec::new(),
@@ -268,6 +269,7 @@ impl<'a> SectionReader<'a, '_> {
         )?;
         self.module.functions.push(type_index);
         self.module.imports.push(function);
+        self.module.import_names.push(((*module).into(), (*name).into()));
         Ok(())
     }
 

@@ -33,8 +33,13 @@ const KINDS: [(u8, SafepointKind); 5] = [
 ];
 
 impl Frames {
-    /// Writes the frames as they are in a snapshot.
-    pub(crate) fn write_stored(&self, exceptions: &Exceptions, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the frames as they are in a snapshot. Without exceptions, references to these are the numbers of their records.
+    pub(crate) fn write_stored(
+        &self,
+        exceptions: Option<&Exceptions>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let stored = |value| exceptions.map_or(value, |exceptions| exceptions.stored(value));
         let mut buf = Vec::new();
         leb::push(&mut buf, self.len() as u64);
         for frame in self.iter().map_err(io::Error::other)? {
@@ -44,11 +49,11 @@ impl Frames {
             leb::push(&mut buf, frame.locals.len() as u64);
             for (index, value) in frame.locals {
                 leb::push(&mut buf, index.into());
-                push_value(&mut buf, exceptions.stored(value));
+                push_value(&mut buf, stored(value));
             }
             leb::push(&mut buf, frame.operands.len() as u64);
             for value in frame.operands {
-                push_value(&mut buf, exceptions.stored(value));
+                push_value(&mut buf, stored(value));
             }
             if buf.len() >= 64 << 10 {
                 out.write_all(&buf)?;
@@ -67,13 +72,14 @@ impl Frames {
         KINDS.contains(&(kind, SafepointKind::Breakpoint)).then_some(code_offset)
     }
 
-    /// Reads frames of a snapshot of the module from which the program was compiled.
+    /// Reads frames of a snapshot of the module from which the program was compiled. Without exceptions, references to these are not
+    /// checked.
     ///
     /// Locals that the rest of a function does not read are left out, whoever has written them: how exactly that is known
     /// differs between compilers.
     pub(crate) fn read_stored(
         program: &Program,
-        exceptions: &Exceptions,
+        exceptions: Option<&Exceptions>,
         bytes: &[u8],
     ) -> Result<Self, FramesError> {
         let maps = program.maps()?;
@@ -109,7 +115,7 @@ struct Input<'a> {
     frame: usize,
     program: &'a Program,
     maps: &'a Maps,
-    exceptions: &'a Exceptions,
+    exceptions: Option<&'a Exceptions>,
 }
 
 impl Input<'_> {
@@ -169,7 +175,7 @@ impl Input<'_> {
             return Err(FramesError::Null { expected });
         }
         if let Value::ExnRef(Some(number)) = value
-            && !self.exceptions.contains(value)
+            && self.exceptions.is_some_and(|exceptions| !exceptions.contains(value))
         {
             return Err(FramesError::Exception { number });
         }

@@ -26,6 +26,7 @@ impl Instance {
             phase: self.phase,
             entry: self.entry,
             trace: self.trace.clone(),
+            sample_interval: None,
             lease: Arc::new(lease),
         })
     }

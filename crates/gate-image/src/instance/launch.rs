@@ -11,6 +11,7 @@ use gate_wire::context::Context;
 use gate_wire::cow::CHUNK_SIZE;
 use gate_wire::frames::FRAMES_GUARD;
 use gate_wire::load::{FLAG_COPY_ON_WRITE, FLAG_EXPORT, FLAG_THAW, LoadRequest, MemoryMap, NO_ENTRY};
+use gate_wire::samples::{SAMPLES_OFFSET, SAMPLES_SIZE};
 use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Launch {
     /// The files that go with the request, in the order in which the loader expects them.
     pub fn files(&self) -> Vec<BorrowedFd<'_>> {
         let mut files = vec![self.program.text(), self.mutation.file()];
+        files.extend(self.program.extension_text());
         files.extend(self.frames.as_deref().map(OwnedFd::as_fd));
         files.extend(self.base.as_deref().map(Base::file));
         files
@@ -111,7 +113,16 @@ impl Instance {
                 (begin, self.place(&mut space, &memories)?, activity)
             }
         };
-        let launch = self.launch_with(&mut space, rt_span, begin, (placement, activity), memories, frames)?;
+        let mut launch =
+            self.launch_with(&mut space, rt_span, begin, (placement, activity), memories, frames)?;
+        if let Some(interval) = self.sample_interval {
+            // What an earlier run has left is no part of this one.
+            self.state
+                .write(SAMPLES_OFFSET, &0u64.to_le_bytes())
+                .map_err(ImageError::system("prepare the space for samples"))?;
+            launch.request.samples_addr = space.place(SAMPLES_SIZE).ok_or(ImageError::AddressSpace)?;
+            launch.request.sample_interval = interval.as_nanos().clamp(1, 1_000_000_000) as u64;
+        }
         self.entry = None;
         self.trace = None;
         *self.lease.stopped() = None;
@@ -239,6 +250,7 @@ impl Instance {
             rt_addr,
             text_addr: placement.text_addr,
             text_size: self.program.text_size(),
+            extension_size: self.program.extension_size(),
             state_addr: placement.state_addr,
             stack_size,
             instance_size,

@@ -6,19 +6,76 @@ use crate::error::{ImageError, InstanceError};
 use crate::exceptions::{ExceptionError, Exceptions};
 use crate::exit::{self, Exit};
 use crate::frames::{Frames, FramesError};
+use crate::memfd::{self, Executable};
 use crate::program::Program;
 use crate::state::State;
-use gate_compiler::{CompiledBase, ImportResolver, Options, ResumePoint, ResumeText};
+use gate_compiler::{ImportResolver, Options, ResumePoint};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A program that is stopped, as its frames tell.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopped {
-    pub(crate) frames: Arc<Frames>,
+    pub(crate) frames: StoppedFrames,
     /// What it is doing.
     pub(crate) activity: Activity,
+}
+
+/// Frames, or what is left of them when they have been checked before.
+#[derive(Clone, Debug)]
+pub(crate) enum StoppedFrames {
+    Known(Arc<Frames>),
+    Prepared(Arc<PreparedFrames>),
+}
+
+/// Frames of a program that has text for going on by them.
+#[derive(Debug)]
+pub(crate) struct PreparedFrames {
+    pub(crate) program: Program,
+    /// The frames as they are in a snapshot.
+    pub(crate) stored: Vec<u8>,
+    /// Function of the outermost one.
+    pub(crate) outermost: u32,
+    /// Contents of the file that resumed code reads.
+    pub(crate) resume: Vec<u8>,
+    pub(crate) read: OnceLock<Arc<Frames>>,
+}
+
+impl StoppedFrames {
+    /// The frames. They may have to be read.
+    pub(crate) fn get(&self) -> Result<Arc<Frames>, FramesError> {
+        match self {
+            Self::Known(frames) => Ok(Arc::clone(frames)),
+            Self::Prepared(prepared) => {
+                if let Some(frames) = prepared.read.get() {
+                    return Ok(Arc::clone(frames));
+                }
+                let frames = Frames::read_stored(prepared.program.base(), None, &prepared.stored)?;
+                Ok(Arc::clone(prepared.read.get_or_init(|| Arc::new(frames))))
+            }
+        }
+    }
+
+    pub(super) fn outermost(&self) -> Result<u32, ImageError> {
+        match self {
+            Self::Known(frames) => frames.outermost(),
+            Self::Prepared(prepared) => Ok(prepared.outermost),
+        }
+    }
+
+    /// The file that resumed code of the program reads, and its size.
+    pub(super) fn write_resume(&self, program: &Program) -> Result<(OwnedFd, u64), ImageError> {
+        match self {
+            Self::Prepared(prepared) if prepared.program.is_same(program) => {
+                let file = memfd::create("gate-frames", Executable::No)?;
+                memfd::write_all(&file, &prepared.resume, 0).map_err(ImageError::system("write frames"))?;
+                Ok((file, prepared.resume.len() as u64))
+            }
+            Self::Prepared(_) => Err(ImageError::image("the program lacks text for going on")),
+            Self::Known(frames) => frames.write_resume(program),
+        }
+    }
 }
 
 /// Where a process writes frames down.
@@ -47,16 +104,17 @@ impl Mutation {
         })?;
         let activity = activity(&frames, &self.program, &self.state, export.activity)?;
         let frames = Arc::new(frames);
-        *self.lease.stopped() = Some(Stopped { frames: Arc::clone(&frames), activity });
+        *self.lease.stopped() = Some(Stopped { frames: StoppedFrames::Known(Arc::clone(&frames)), activity });
         Ok(frames)
     }
 }
 
 impl Instance {
     /// The frames of the program, if it is suspended and they are known: after an [export](Mutation::finish_export), or when
-    /// the instance comes from a snapshot.
+    /// the instance comes from a snapshot. Those that come from a [`Cache`](crate::Cache) are not known any more if the host
+    /// cannot read them.
     pub fn frames(&self) -> Option<Arc<Frames>> {
-        self.lease.stopped().as_ref().map(|stopped| Arc::clone(&stopped.frames))
+        self.lease.stopped().as_ref().and_then(|stopped| stopped.frames.get().ok())
     }
 
     /// The host call which the program was making when it was suspended.
@@ -79,8 +137,8 @@ impl Instance {
             (false, _) => None,
             (true, None) => return Err(FramesError::Incomplete.into()),
             (true, Some(stopped)) => {
-                let frames = Arc::new(stopped.frames.rebase(program.base())?);
-                Some(Stopped { frames, activity: stopped.activity })
+                let frames = Arc::new(stopped.frames.get()?.rebase(program.base())?);
+                Some(Stopped { frames: StoppedFrames::Known(frames), activity: stopped.activity })
             }
         };
         if let Ok(Exit::Trapped(_)) = exit {
@@ -113,22 +171,22 @@ impl Instance {
         imports: &dyn ImportResolver,
     ) -> Result<(), LoadError> {
         self.prepare_resume_with(|base, points, outermost| {
-            Ok(gate_compiler::compile_resume(wasm, options, imports, base, points, outermost)?)
+            Ok(base.extend(base.compile_resume(wasm, options, imports, points, outermost)?)?)
         })
     }
 
     /// Like [`Instance::prepare_resume`], with text from somewhere.
     pub(crate) fn prepare_resume_with(
         &mut self,
-        compile: impl FnOnce(
-            &CompiledBase<'_>,
-            &BTreeSet<ResumePoint>,
-            &BTreeSet<u32>,
-        ) -> Result<ResumeText, LoadError>,
+        extend: impl FnOnce(&Program, &BTreeSet<ResumePoint>, &BTreeSet<u32>) -> Result<Program, LoadError>,
     ) -> Result<(), LoadError> {
         let Phase::Suspended { .. } = self.phase else { return Ok(()) };
-        let Some(frames) = self.frames() else { return Ok(()) };
-        self.program = self.program.with_resume_text(&frames, compile)?;
+        let frames = match &*self.lease.stopped() {
+            Some(Stopped { frames: StoppedFrames::Known(frames), .. }) => Arc::clone(frames),
+            // It has the text.
+            Some(Stopped { frames: StoppedFrames::Prepared(_), .. }) | None => return Ok(()),
+        };
+        self.program = self.program.with_resume_text(&frames, extend)?;
         Ok(())
     }
 }

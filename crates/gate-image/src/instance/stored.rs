@@ -63,6 +63,7 @@ impl Instance {
             phase,
             entry,
             trace,
+            sample_interval: None,
             lease: Arc::new(Lease {
                 monotonic_time: AtomicU64::new(monotonic_time),
                 stopped: Mutex::default(),

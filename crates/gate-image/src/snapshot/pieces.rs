@@ -33,7 +33,7 @@ pub(super) struct Piece {
 pub(super) fn find(state: &State, template: &Template) -> Result<Vec<Piece>, ImageError> {
     let mut pieces = Pieces { list: Vec::new(), gap: MIN_GAP };
     let (mut current, mut reference) = (Vec::new(), Vec::new());
-    for (index, template) in template.memories.iter().enumerate() {
+    for (index, template) in template.memories()?.iter().enumerate() {
         let size = state.memory_size(index).map_err(ImageError::system("read the size of a memory"))?;
         for window in windows(state, index, size, template) {
             let window = window?;

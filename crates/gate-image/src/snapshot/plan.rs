@@ -119,7 +119,9 @@ impl<'a> Plan<'a> {
         match stack {
             Some(Stack::Frames(frames)) => {
                 let mut counter = Counter::default();
-                frames.write_stored(&self.snapshot.exceptions, &mut counter).map_err(SnapshotError::Write)?;
+                frames
+                    .write_stored(Some(&self.snapshot.exceptions), &mut counter)
+                    .map_err(SnapshotError::Write)?;
                 self.custom_header(STACK_SECTION, counter.0)?;
                 self.push(Part::Frames(frames), counter.0);
             }

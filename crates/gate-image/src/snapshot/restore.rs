@@ -8,7 +8,7 @@ use crate::error::{ImageError, ProgramError};
 use crate::exceptions::is_of_type;
 use crate::exit;
 use crate::frames::Frames;
-use crate::instance::{self, Activity, Instance, InstanceOptions, Phase, Region, Stopped};
+use crate::instance::{self, Activity, Instance, InstanceOptions, Phase, Region, Stopped, StoppedFrames};
 use crate::memfd;
 use crate::program::Program;
 use crate::state::State;
@@ -82,7 +82,7 @@ impl Restored {
         let phase = match status.progress {
             Progress::Fresh => Phase::Fresh,
             Progress::Suspended { start } => {
-                let frames = Frames::read_stored(program, &exceptions, &stack.unwrap_or_default())?;
+                let frames = Frames::read_stored(program, Some(&exceptions), &stack.unwrap_or_default())?;
                 let activity = Activity { start, ..activity };
                 let expected = match start {
                     true => program.info().start,
@@ -93,7 +93,7 @@ impl Restored {
                     return Err(crate::FramesError::Outermost { function }.into());
                 }
                 instance::check_call(&frames, &state)?;
-                stopped = Some(Stopped { frames: Arc::new(frames), activity });
+                stopped = Some(Stopped { frames: StoppedFrames::Known(Arc::new(frames)), activity });
                 Phase::Suspended { activity }
             }
             Progress::Ended(exit) => {
@@ -227,7 +227,7 @@ fn write_rest(state: &State, program: &Program, pieces: &[Piece]) -> Result<(), 
     for piece in &template.instance {
         state.write(state.instance_offset() + piece.offset, &piece.bytes).map_err(&error)?;
     }
-    for (index, (place, template)) in state.memories.iter().zip(&template.memories).enumerate() {
+    for (index, (place, template)) in state.memories.iter().zip(template.memories()?).enumerate() {
         let first = pieces.partition_point(|piece| (piece.memory as usize) < index);
         let own = &pieces[first..];
         let own = &own[..own.partition_point(|piece| piece.memory as usize == index)];

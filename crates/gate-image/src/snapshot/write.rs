@@ -157,7 +157,7 @@ impl<'a> Snapshot<'a> {
             Part::Borrowed(bytes) => out.write_all(bytes),
             Part::Segments(range) => self.write_pieces(range.clone(), push_segment_header, out),
             Part::Pieces(range) => self.write_pieces(range.clone(), push_piece_header, out),
-            Part::Frames(frames) => frames.write_stored(&self.exceptions, out),
+            Part::Frames(frames) => frames.write_stored(Some(&self.exceptions), out),
         }
     }
 

@@ -4,7 +4,6 @@ use crate::error::ImageError;
 use crate::program::Program;
 use blake3::{Hash, Hasher};
 use gate_wire::context::Context;
-use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What identifies a build, as far as frozen programs are concerned.
@@ -25,7 +24,7 @@ impl Build {
     pub(super) fn of(&self, program: &Program) -> Result<Hash, ImageError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, hash)) = &*last
-            && known.text().as_raw_fd() == program.text().as_raw_fd()
+            && known.is_same(program)
         {
             return Ok(*hash);
         }

@@ -111,12 +111,13 @@ impl StoredInstance {
         };
         let ends = places.iter().zip(&base_sizes).map(|(place, base_size)| place.offset + base_size);
         let base = open(memory_name(meta.memory_file), ends.max().unwrap_or(0))?;
+        let base = Arc::new(Base::new(base, base_sizes));
         let state = State {
             file: open(state_name(meta.state_file), file_size(&places))?,
             stack_size: meta.stack_size,
             instance_size: meta.instance_size,
-            memories: places_over(&places, &base_sizes),
-            base: Some(Arc::new(Base::new(base, base_sizes))),
+            memories: places_over(&places, &base),
+            base: Some(base),
             copying: Mutex::default(),
             is_stored: true,
         };

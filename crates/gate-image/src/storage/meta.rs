@@ -137,6 +137,7 @@ impl Meta {
             max: memory.max,
             desc_offset: STATE_FILE_STRIDE - memory.desc_distance,
             base_size: 0,
+            base_offset: 0,
             first_chunk: 0,
         };
         let offsets = (1..).map(|number| number * STATE_FILE_STRIDE);

@@ -25,11 +25,8 @@ pub trait PacketBytes: Send + Sync {
 impl<S: InstanceServer> PacketBytes for Mutex<PacketPipe<S>> {
     fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<usize, ServiceError>> {
         with(self, |pipe| {
-            let Poll::Ready(bytes) = pipe.poll_readable(cx)? else { return Poll::Pending };
-            let size = bytes.len().min(buf.len());
-            buf[..size].copy_from_slice(&bytes[..size]);
-            pipe.consume(size);
-            Poll::Ready(Ok(size))
+            let Poll::Ready(output) = pipe.poll_readable(cx)? else { return Poll::Pending };
+            Poll::Ready(Ok(output.take(buf)))
         })
     }
 
@@ -38,7 +35,7 @@ impl<S: InstanceServer> PacketBytes for Mutex<PacketPipe<S>> {
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<Result<usize, ServiceError>> {
-        with(self, |pipe| pipe.poll_readable(cx).map_ok(<[u8]>::len))
+        with(self, |pipe| pipe.poll_readable(cx).map_ok(|output| output.size()))
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {

@@ -3,7 +3,7 @@
 use crate::error::{HostFault, RestoreError};
 use crate::host::{HostFunctions, Start};
 use crate::packets::bytes::PacketBytes;
-use crate::packets::iovec::{Buffers, Failure};
+use crate::packets::iovec::{Buffers, Failure, store};
 use crate::packets::pipe::PacketPipe;
 use crate::packets::server::{InstanceServer, ServiceConfig, ServiceError, ServiceRegistry};
 use crate::packets::state;
@@ -116,9 +116,12 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
                 let pipe = &self.pipe;
                 poll_fn(|cx| {
                     let mut pipe = lock(pipe);
-                    let Poll::Ready(bytes) = pipe.poll_readable(cx)? else { return Poll::Pending };
-                    let Some(&value) = bytes.first_chunk() else { return Poll::Ready(Err(unaligned())) };
-                    pipe.consume(value.len());
+                    let Poll::Ready(output) = pipe.poll_readable(cx)? else { return Poll::Pending };
+                    let mut value = [0; 8];
+                    if output.size() < value.len() {
+                        return Poll::Ready(Err(unaligned()));
+                    }
+                    output.take(&mut value);
                     Poll::Ready(Ok(u64::from_le_bytes(value)))
                 })
                 .await
@@ -156,15 +159,14 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
     ///
     /// All that has an effect happens in the poll which completes this.
     async fn io(&mut self, memory: &GuestMemory, args: &[u64], flags_ptr: u64) -> Result<u64, Failure> {
-        let receive = Buffers::read(memory, args[0], args[1])?;
-        let send = Buffers::read(memory, args[3], args[4])?;
+        let [receive, send] = Buffers::read_pair(memory, [(args[0], args[1]), (args[3], args[4])])?;
         for (pointer, size) in [(args[2], 4), (args[5], 4), (flags_ptr, 8)] {
             memory.check(pointer, if pointer == 0 { 0 } else { size })?;
         }
-        send.gather(memory, &mut self.scratch, MAX_SEND)?;
         let deadline = self.deadline(args);
         let mut sleep = pin!(deadline.map(tokio::time::sleep_until));
-        let (pipe, data) = (&self.pipe, &self.scratch);
+        let data = send.gather(memory, &mut self.scratch, MAX_SEND)?;
+        let pipe = &self.pipe;
         let (received, sent) = poll_fn(|cx| {
             let mut pipe = lock(pipe);
             let sent = match pipe.poll_write(cx, data)? {
@@ -172,9 +174,9 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
                 Poll::Pending => 0,
             };
             let received = match pipe.poll_readable(cx)? {
-                Poll::Ready(bytes) if !receive.is_empty() => {
-                    let received = receive.scatter(memory, bytes)?;
-                    pipe.consume(received);
+                Poll::Ready(output) if !receive.is_empty() => {
+                    let received = receive.scatter(memory, output.pieces())?;
+                    output.consume(received);
                     received
                 }
                 _ => 0,
@@ -190,14 +192,8 @@ impl<R: ServiceRegistry, H: HostFunctions> PacketHost<R, H> {
         .await?;
         self.wait = None;
         let started = if std::mem::take(&mut self.started) { IO_STARTED_OR_RESUMED } else { 0 };
-        for (pointer, value) in [(args[2], received), (args[5], sent)] {
-            if pointer != 0 {
-                memory.write(pointer, &(value as u32).to_le_bytes())?;
-            }
-        }
-        if flags_ptr != 0 {
-            memory.write(flags_ptr, &started.to_le_bytes())?;
-        }
+        let (received, sent) = ((received as u32).to_le_bytes(), (sent as u32).to_le_bytes());
+        store(memory, [(args[2], &received), (args[5], &sent), (flags_ptr, &started.to_le_bytes())])?;
         Ok(0)
     }
 
@@ -244,6 +240,15 @@ impl<R: ServiceRegistry, H: HostFunctions> HostFunctions for PacketHost<R, H> {
         self.clock = Clock { instant: Instant::now(), time: start.monotonic_time };
         self.lock().begin(start);
         self.inner.begin(start);
+    }
+
+    async fn suspend(&mut self) -> Result<(), HostFault> {
+        let pipe = &self.pipe;
+        poll_fn(|cx| lock(pipe).server.poll_suspend(cx)).await.map_err(|error| match error {
+            ServiceError::Fault(fault) => fault,
+            ServiceError::Violation(_) => HostFault::new(error),
+        })?;
+        self.inner.suspend().await
     }
 
     fn save(&self) -> Vec<SavedService> {

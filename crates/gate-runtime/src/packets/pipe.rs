@@ -1,6 +1,7 @@
 //! Bytes to packets, and back.
 
 use crate::host::Start;
+use crate::packets::output::Output;
 use crate::packets::server::{InstanceServer, Packet, ServiceError};
 use gate_wire::packet::{
     self, CODE_SERVICES, Data, Domain, Flow, HEADER_SIZE, Header, MAX_PACKET_SIZE, MAX_SERVICES, PacketError,
@@ -25,43 +26,6 @@ pub(super) struct PacketPipe<S> {
     failure: Option<ServiceError>,
     /// What the program did wrong, if it was stopped for that.
     pub(super) violation: Option<String>,
-}
-
-/// Bytes, taken from the front.
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    bytes: Vec<u8>,
-    taken: usize,
-}
-
-impl Output {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, taken: 0 }
-    }
-
-    pub(super) fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
-    }
-
-    fn consume(&mut self, size: usize) {
-        self.taken += size;
-        if self.taken == self.bytes.len() {
-            self.bytes.clear();
-            self.taken = 0;
-        }
-    }
-
-    fn push(&mut self, code: i16, packet: &Packet) {
-        if self.taken >= OUTPUT_SIZE {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
-        }
-        let size = HEADER_SIZE + packet.content.len();
-        let header = Header { size: size as u32, code, domain: packet.domain, index: packet.index };
-        self.bytes.extend_from_slice(&header.encode());
-        self.bytes.extend_from_slice(&packet.content);
-        self.bytes.resize(self.bytes.len() + header.padded_size() - size, 0);
-    }
 }
 
 impl From<PacketError> for ServiceError {
@@ -98,11 +62,18 @@ impl<S: InstanceServer> PacketPipe<S> {
         loop {
             match self.missing()? {
                 0 => {
-                    if self.dispatch(cx)?.is_pending() {
+                    if self.dispatch_input(cx)?.is_pending() {
                         break;
                     }
                 }
                 missing => {
+                    if self.input.is_empty()
+                        && let Some((packet, rest)) = whole_packet(data)?
+                        && self.dispatch(cx, packet)?.is_ready()
+                    {
+                        data = rest;
+                        continue;
+                    }
                     if data.is_empty() {
                         break;
                     }
@@ -121,23 +92,18 @@ impl<S: InstanceServer> PacketPipe<S> {
     /// Waits until at least one byte would be taken from the program.
     pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
         match self.missing()? {
-            0 => self.dispatch(cx),
+            0 => self.dispatch_input(cx),
             _ => Poll::Ready(Ok(())),
         }
     }
 
     /// Waits until there are bytes for the program. They stay until they are consumed.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Result<&[u8], ServiceError>> {
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Output, ServiceError>> {
         self.poll_services(cx)?;
-        match self.output.rest() {
-            [] => Poll::Pending,
-            bytes => Poll::Ready(Ok(bytes)),
+        match self.output.size() {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Ok(&mut self.output)),
         }
-    }
-
-    /// Takes bytes out which the program has received.
-    pub(super) fn consume(&mut self, size: usize) {
-        self.output.consume(size);
     }
 
     /// Lets services make progress, as long as there is room for what they have to say.
@@ -145,14 +111,34 @@ impl<S: InstanceServer> PacketPipe<S> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        while self.output.rest().len() < OUTPUT_SIZE {
-            match self.server.poll_packet(cx) {
+        loop {
+            // A program that only receives waits for the reply to this one, perhaps.
+            if self.missing()? == 0 {
+                let _ = self.dispatch_input(cx)?;
+            }
+            let before = self.output.size();
+            self.poll_packets(cx)?;
+            // A service that has said something may have room for more.
+            if self.input.is_empty() || self.output.size() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    fn poll_packets(&mut self, cx: &mut Context<'_>) -> Result<(), ServiceError> {
+        while self.output.size() < OUTPUT_SIZE {
+            let poll = self.server.poll_packet(cx);
+            // Why a service answers as it does may be that it has just gone.
+            if self.server.take_change() {
+                self.announce(Domain::Info);
+            }
+            match poll {
                 Poll::Pending => break,
                 Poll::Ready(Ok((service, packet))) => {
                     if service >= self.services || packet.content.len() > MAX_PACKET_SIZE - HEADER_SIZE {
                         return Err(ServiceError::fault("a service has made a packet that cannot be sent"));
                     }
-                    self.output.push(service as i16, &packet);
+                    self.output.push(service as i16, packet);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
             }
@@ -175,11 +161,22 @@ impl<S: InstanceServer> PacketPipe<S> {
         }
     }
 
+    /// Hands the packet that has been put together to its service.
+    fn dispatch_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
+        let mut input = std::mem::take(&mut self.input);
+        let result = self.dispatch(cx, &input);
+        if matches!(result, Poll::Ready(Ok(()))) {
+            input.clear();
+        }
+        self.input = input;
+        result
+    }
+
     /// Hands a packet that is complete to its service.
-    fn dispatch(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
-        let Some(&header) = self.input.first_chunk() else { return Poll::Ready(Ok(())) };
+    fn dispatch(&mut self, cx: &mut Context<'_>, packet: &[u8]) -> Poll<Result<(), ServiceError>> {
+        let Some(&header) = packet.first_chunk() else { return Poll::Ready(Ok(())) };
         let header = Header::decode(header)?;
-        let content = &self.input[HEADER_SIZE..header.size as usize];
+        let content = &packet[HEADER_SIZE..header.size as usize];
         match header.domain {
             Domain::Flow => drop(Flow::decode_all(content)?),
             Domain::Data => drop(Data::decode(content)?),
@@ -207,15 +204,21 @@ impl<S: InstanceServer> PacketPipe<S> {
             let packet = Packet { domain: header.domain, index: header.index, content: content.to_vec() };
             self.server.handle(service, packet)?;
         }
-        self.input.clear();
         Poll::Ready(Ok(()))
     }
 
     /// Tells the program the state of all its services.
     fn announce(&mut self, domain: Domain) {
+        self.server.take_change();
         let states = self.server.services();
         let mut content = (states.len() as u16).to_le_bytes().to_vec();
         content.extend(states.iter().map(|state| if state.available { SERVICE_AVAILABLE } else { 0 }));
-        self.output.push(CODE_SERVICES, &Packet::new(domain, content));
+        self.output.push(CODE_SERVICES, Packet::new(domain, content));
     }
+}
+
+/// The first packet with its padding, if all of it is there, and what follows it.
+fn whole_packet(data: &[u8]) -> Result<Option<(&[u8], &[u8])>, PacketError> {
+    let Some(&header) = data.first_chunk() else { return Ok(None) };
+    Ok(data.split_at_checked(Header::decode(header)?.padded_size()))
 }

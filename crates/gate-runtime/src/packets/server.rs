@@ -114,13 +114,24 @@ pub trait InstanceServer: Send {
     /// Waits for a packet for the program, from any service. It is taken only when there is room for it.
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<Result<(usize, Packet), ServiceError>>;
 
+    /// Whether [`InstanceServer::services`] gives something else than when this was last asked. Programs are told.
+    fn take_change(&mut self) -> bool {
+        false
+    }
+
     /// Waits until all that the program has sent is where it is to go. The program has ended: nothing more comes from it.
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Ready(())
     }
 
+    /// Waits until all services can be saved, but not for long. The program is suspended. If a service cannot be saved, this
+    /// fails.
+    fn poll_suspend(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// Names of all services that have been discovered, in that order, and what has to be known to let each of them go on.
     ///
-    /// To be called when the program is suspended. Deterministic.
+    /// To be called when the program is suspended, after [`InstanceServer::poll_suspend`]. Deterministic.
     fn save(&self) -> Vec<SavedService>;
 }

@@ -49,12 +49,12 @@ pub(super) fn is_ours(name: &str) -> bool {
 /// Nothing if the program has never had to do with packets.
 pub(super) fn save<S: InstanceServer>(pipe: &PacketPipe<S>, wait: Option<Wait>) -> Vec<SavedService> {
     let saved = pipe.server.save();
-    if saved.is_empty() && pipe.input.is_empty() && pipe.output.rest().is_empty() && wait.is_none() {
+    if saved.is_empty() && pipe.input.is_empty() && pipe.output.size() == 0 && wait.is_none() {
         return Vec::new();
     }
     let mut state = VERSION.to_le_bytes().to_vec();
     put_bytes(&mut state, &pipe.input);
-    put_bytes(&mut state, pipe.output.rest());
+    put_bytes(&mut state, &pipe.output.to_vec());
     state.extend((saved.len() as u32).to_le_bytes());
     for service in &saved {
         put_bytes(&mut state, service.name.as_bytes());

@@ -78,8 +78,9 @@ impl Text {
         CompiledModule {
             text: self.code,
             info: ModuleInfo {
-                functions: vec![FuncType::default()],
+                functions: [&FuncType::default()].into_iter().collect(),
                 imported_functions: 0,
+                imports: Vec::new(),
                 exports: vec![Export { name: "entry".into(), kind: ExportKind::Function, index: 0 }],
                 start: None,
                 trampolines: vec![Trampoline { function: 0, text_offset: 0 }],

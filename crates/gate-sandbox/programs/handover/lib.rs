@@ -30,6 +30,14 @@ pub struct Handover {
     pub frames_addr: u64,
     /// Size of the frames file; zero if there is none.
     pub frames_size: u64,
+    /// Where samples are written.
+    pub samples_addr: u64,
+    /// How often samples are taken, in nanoseconds. Zero for never.
+    pub sample_interval: u64,
+    /// Where the stack begins and ends.
+    pub stack: [u64; 2],
+    /// Where text begins and ends.
+    pub text: [u64; 2],
     /// Address of the table of chunks.
     pub chunks_addr: u64,
     /// Address of the base file's memories.

@@ -7,6 +7,7 @@ use crate::request::{Request, is_within_range};
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::{Context, STACK_RESERVE};
 use gate_wire::load::{LoadFailure, MAX_MEMORIES, RT_DATA_SIZE, RT_FD};
+use gate_wire::samples::{SAMPLES_OFFSET, SAMPLES_SIZE};
 use handover::{Base, Handover};
 use sys::memory::{
     self, FilePart, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_EXEC,
@@ -32,6 +33,7 @@ pub(crate) fn map_all(request: &Request) -> Result<()> {
     if !request.is_export() {
         memories::map_memories(request, chunks)?;
     }
+    map_samples(request)?;
     map_code(request)?;
     fill_context(request);
     fill_handover(request, chunks);
@@ -67,6 +69,16 @@ fn map_frames(request: &Request) -> Result<()> {
         .map_err(|_| LoadFailure::MapFrames)
 }
 
+fn map_samples(request: &Request) -> Result<()> {
+    let load = &request.load;
+    if load.sample_interval == 0 {
+        return Ok(());
+    }
+    let part = FilePart { fd: request.state_fd, offset: SAMPLES_OFFSET };
+    map(load.samples_addr, SAMPLES_SIZE, READ_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, Some(part))
+        .map_err(|_| LoadFailure::MapSamples)
+}
+
 fn map_code(request: &Request) -> Result<()> {
     let load = &request.load;
     if !is_within_range(load.rt_addr, RT_SIZE + RT_DATA_SIZE) {
@@ -74,8 +86,12 @@ fn map_code(request: &Request) -> Result<()> {
     }
     let part = |fd| Some(FilePart { fd, offset: 0 });
     let flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
-    map(load.text_addr, load.text_size, READ_EXEC, flags, part(request.text_fd))
-        .map_err(|_| LoadFailure::MapText)?;
+    let size = load.text_size - load.extension_size;
+    map(load.text_addr, size, READ_EXEC, flags, part(request.text_fd)).map_err(|_| LoadFailure::MapText)?;
+    if load.extension_size > 0 {
+        map(load.text_addr + size, load.extension_size, READ_EXEC, flags, part(request.extension_fd))
+            .map_err(|_| LoadFailure::MapText)?;
+    }
     map(load.rt_addr, RT_SIZE, READ_EXEC, flags, part(RT_FD)).map_err(|_| LoadFailure::MapRt)?;
     map(load.rt_addr + RT_SIZE, RT_DATA_SIZE, READ_WRITE, flags, None).map_err(|_| LoadFailure::MapRtData)
 }
@@ -116,6 +132,10 @@ fn fill_handover(request: &Request, chunks: Option<Chunks>) {
     handover.flags = load.flags;
     handover.frames_addr = load.frames_addr;
     handover.frames_size = load.frames_size;
+    handover.samples_addr = load.samples_addr;
+    handover.sample_interval = load.sample_interval;
+    handover.stack = [load.state_addr, load.state_addr + load.stack_size];
+    handover.text = [load.text_addr, load.text_addr + load.text_size];
     if let Some(chunks) = chunks {
         handover.base_count = request.memories().len().min(MAX_MEMORIES) as u32;
         handover.chunks_addr = load.chunks_addr;

@@ -58,7 +58,7 @@ pub(crate) fn map_bases(request: &Request) -> Result<()> {
     let mut addr = request.load.base_addr;
     for memory in request.memories() {
         if memory.base_size > 0 {
-            let part = FilePart { fd: request.base_fd, offset: memory.offset };
+            let part = FilePart { fd: request.base_fd, offset: memory.base_offset };
             // Private, because what is shared could be made writable.
             let flags = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
             map(addr, memory.base_size, PROT_READ, flags, Some(part)).map_err(|_| LoadFailure::MapBase)?;
@@ -118,12 +118,12 @@ fn map_copied(request: &Request, memory: &MemoryMap, addr: u64, mut chunks: &[At
                 break;
             }
         }
-        let (fd, prot, flags) = if from_base {
-            (request.base_fd, PROT_READ, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED)
+        let (fd, offset, prot, flags) = if from_base {
+            (request.base_fd, memory.base_offset, PROT_READ, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED)
         } else {
-            (request.state_fd, READ_WRITE, MAP_SHARED | MAP_FIXED)
+            (request.state_fd, memory.offset, READ_WRITE, MAP_SHARED | MAP_FIXED)
         };
-        let part = FilePart { fd, offset: memory.offset + start };
+        let part = FilePart { fd, offset: offset + start };
         map(addr + start, size, prot, flags, Some(part)).map_err(|_| LoadFailure::MapChunk)?;
         start += size;
     }

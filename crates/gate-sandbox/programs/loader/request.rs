@@ -7,6 +7,7 @@ use gate_wire::load::{
     ADDRESS_RANGE, CALL_FD, FLAG_COPY_ON_WRITE, FLAG_EXPORT, FLAG_THAW, LoadFailure, LoadRequest,
     MAX_MEMORIES, MemoryMap, NO_ENTRY, STATE_FILE_STRIDE,
 };
+use gate_wire::samples::{SAMPLES_OFFSET, SAMPLES_SIZE};
 use gate_wire::{MEMORY_RESERVATION, PAGE_SIZE};
 use sys::fd;
 
@@ -16,6 +17,8 @@ pub(crate) struct Request {
     memory_count: usize,
     pub(crate) text_fd: i32,
     pub(crate) state_fd: i32,
+    /// Meaningless without additional text.
+    pub(crate) extension_fd: i32,
     /// Meaningless without a frames file.
     pub(crate) frames_fd: i32,
     /// Meaningless without copy-on-write memories.
@@ -69,21 +72,23 @@ pub(crate) fn receive() -> Result<Request> {
     let mut memories = [MemoryMap::default(); MAX_MEMORIES];
     let (load, memory_count) =
         LoadRequest::decode(bytes, &mut memories).ok_or(LoadFailure::InvalidRequest)?;
-    let [text_fd, state_fd, frames_fd, base_fd] = descriptors(&load, message.fds())?;
-    let request = Request { load, memories, memory_count, text_fd, state_fd, frames_fd, base_fd };
+    let [text_fd, state_fd, extension_fd, frames_fd, base_fd] = descriptors(&load, message.fds())?;
+    let request =
+        Request { load, memories, memory_count, text_fd, state_fd, extension_fd, frames_fd, base_fd };
     if is_valid(&request) { Ok(request) } else { Err(LoadFailure::InvalidRequest) }
 }
 
-/// Tells apart the descriptors of text, state, frames and base. There must be as many as the request says.
-fn descriptors(load: &LoadRequest, fds: &[i32]) -> Result<[i32; 4]> {
-    const NONE: i32 = -1;
-    match (load.frames_size != 0, load.flags & FLAG_COPY_ON_WRITE != 0, fds) {
-        (false, false, &[text, state]) => Ok([text, state, NONE, NONE]),
-        (true, false, &[text, state, frames]) => Ok([text, state, frames, NONE]),
-        (false, true, &[text, state, base]) => Ok([text, state, NONE, base]),
-        (true, true, &[text, state, frames, base]) => Ok([text, state, frames, base]),
-        _ => Err(LoadFailure::MissingDescriptors),
+/// Tells apart the descriptors of text, state, additional text, frames and base. There must be as many as the request
+/// says.
+fn descriptors(load: &LoadRequest, fds: &[i32]) -> Result<[i32; 5]> {
+    let is_there =
+        [true, true, load.extension_size != 0, load.frames_size != 0, load.flags & FLAG_COPY_ON_WRITE != 0];
+    let mut rest = fds.iter();
+    let mut descriptors = [-1; 5];
+    for (descriptor, _) in descriptors.iter_mut().zip(is_there).filter(|(_, is_there)| *is_there) {
+        *descriptor = *rest.next().ok_or(LoadFailure::MissingDescriptors)?;
     }
+    if rest.next().is_some() { Err(LoadFailure::MissingDescriptors) } else { Ok(descriptors) }
 }
 
 /// More than all of the address range: sums of a few sizes below this don't wrap.
@@ -100,6 +105,7 @@ fn is_valid(request: &Request) -> bool {
         load.rt_addr,
         load.text_addr,
         load.text_size,
+        load.extension_size,
         load.state_addr,
         load.state_offset,
         load.stack_size,
@@ -107,7 +113,7 @@ fn is_valid(request: &Request) -> bool {
     ];
     numbers.into_iter().all(is_page)
         && request.memories().iter().all(is_valid_memory)
-        && load.text_size > 0
+        && load.text_size > load.extension_size
         && load.stack_size > 0
         && load.instance_size > 0
         && load.time_resolution > 0
@@ -119,12 +125,14 @@ fn is_valid(request: &Request) -> bool {
         && are_valid_flags(load.flags)
         && are_valid_frames(request)
         && are_valid_bases(request)
+        && are_valid_samples(request)
 }
 
 fn is_valid_memory(memory: &MemoryMap) -> bool {
     is_page(memory.size)
         && is_page(memory.max)
         && is_page(memory.offset)
+        && is_page(memory.base_offset)
         && memory.size <= memory.max
         && memory.max < MEMORY_RESERVATION
 }
@@ -163,6 +171,15 @@ fn are_valid_bases(request: &Request) -> bool {
         && is_within_range(load.chunks_addr, request.chunks_space())
         && is_within_range(load.base_addr, request.memory_space())
         && load.state_offset >= CHUNKS_OFFSET + request.chunks_space()
+}
+
+/// A place for samples, if any are taken.
+fn are_valid_samples(request: &Request) -> bool {
+    let load = &request.load;
+    load.sample_interval == 0
+        || is_page(load.samples_addr)
+            && is_within_range(load.samples_addr, SAMPLES_SIZE)
+            && load.state_offset >= SAMPLES_OFFSET + SAMPLES_SIZE
 }
 
 pub(crate) fn is_within_range(addr: u64, size: u64) -> bool {

@@ -49,6 +49,11 @@ fn store(context: ContextAddr, offset: u32, value: u64) -> u64 {
     }
 }
 
+/// The kernel's monotonic clock, in nanoseconds.
+pub(crate) fn monotonic() -> u64 {
+    time(MONOTONIC).unwrap_or(0)
+}
+
 /// The kernel's time in nanoseconds.
 fn time(clock: u32) -> Option<u64> {
     let mut time = [0u64; 2];

@@ -14,6 +14,7 @@
 //! | [`clock`] | clocks |
 //! | [`frames`] | frames on their way into or out of the process |
 //! | [`cow`] | memories that are copied on write |
+//! | [`samples`] | where the program is, again and again |
 //! | [`signals`] | faults and suspension requests |
 //! | [`setup`] | system calls that the program is not to have |
 //! | [`context`] | the context and how a program ends |
@@ -33,6 +34,7 @@ mod exceptions;
 mod frames;
 mod functions;
 mod host_call;
+mod samples;
 mod setup;
 mod signals;
 mod start;

@@ -1,13 +1,13 @@
 //! Faults of the program, and requests for its suspension.
 
 use crate::arch::{self, Interrupted};
-use crate::{cow, data, frames, setup};
+use crate::{cow, data, frames, samples, setup};
 use core::sync::atomic::Ordering;
 use gate_wire::context::{ExitKind, ExitRecord};
 use gate_wire::load::LoadFailure;
 use sys::number::{nr, signal};
 use sys::process::{
-    SA_ONSTACK, SA_RESTORER, SA_SIGINFO, SIG_SETMASK, SIGSET_SIZE, SigAction, exit, signal_bit,
+    SA_ONSTACK, SA_RESTART, SA_RESTORER, SA_SIGINFO, SIG_SETMASK, SIGSET_SIZE, SigAction, exit, signal_bit,
 };
 
 /// The beginning of a `siginfo_t` of a fault.
@@ -33,10 +33,14 @@ pub(crate) fn set_handlers() {
         exit(LoadFailure::SetSignalStack as i32);
     }
     let faults = [signal::SIGSEGV, signal::SIGBUS, signal::SIGILL, signal::SIGFPE, signal::SIGTRAP];
+    // Interrupted system calls are not restarted when the host asks for suspension: that waits for no one.
     for fault in faults {
-        set_handler(fault, on_fault);
+        set_handler(fault, on_fault, 0);
     }
-    set_handler(signal::SIGUSR1, on_suspend);
+    set_handler(signal::SIGUSR1, on_suspend, 0);
+    if samples::are_taken() {
+        set_handler(signal::SIGPROF, on_timer, SA_RESTART);
+    }
     let none = 0u64;
     let arguments = [SIG_SETMASK, (&raw const none).expose_provenance(), 0, SIGSET_SIZE];
     // SAFETY: the kernel reads the mask.
@@ -47,13 +51,12 @@ pub(crate) fn set_handlers() {
 
 type Handler = extern "C" fn(u32, &SigInfo, &mut Interrupted);
 
-fn set_handler(signal: u32, handler: Handler) {
-    // Interrupted system calls are not restarted: a suspension waits for no one.
+fn set_handler(signal: u32, handler: Handler, flags: u64) {
     let action = SigAction {
         handler: handler as usize,
-        flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER,
+        flags: SA_SIGINFO | SA_ONSTACK | SA_RESTORER | flags,
         restorer: arch::restorer(),
-        mask: signal_bit(signal::SIGUSR1),
+        mask: signal_bit(signal::SIGUSR1) | signal_bit(signal::SIGPROF),
     };
     let arguments = [signal as usize, (&raw const action).expose_provenance(), 0, SIGSET_SIZE];
     // SAFETY: the kernel reads the action. The handler has a stack of its own and does only what can be done at any moment.
@@ -87,4 +90,9 @@ extern "C" fn on_suspend(_: u32, _: &SigInfo, state: &mut Interrupted) {
     context.suspend_request().store(1, Ordering::Relaxed);
     context.stack_limit().store(u64::MAX, Ordering::Relaxed);
     state.set_pc(arch::interrupted_pc(state.pc()));
+}
+
+/// The program has used some more processor time.
+extern "C" fn on_timer(_: u32, _: &SigInfo, state: &mut Interrupted) {
+    samples::take(state);
 }

@@ -1,7 +1,7 @@
 //! From the loader to the program, and back when it returns.
 
 use crate::context::ContextAddr;
-use crate::{arch, data, frames, setup, signals};
+use crate::{arch, data, frames, samples, setup, signals};
 use core::sync::atomic::Ordering;
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::{ExitKind, ExitRecord, Unwinding};
@@ -28,6 +28,7 @@ pub(crate) extern "C" fn prepare(context: ContextAddr) {
 
     // From here on a request for suspension is noticed, even one that came earlier.
     signals::set_handlers();
+    samples::start();
     unmap_all_else();
 }
 

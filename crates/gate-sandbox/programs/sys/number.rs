@@ -42,5 +42,6 @@ pub mod signal {
     pub const SIGSEGV: u32 = 11;
     pub const SIGCHLD: u32 = 17;
     pub const SIGSTOP: u32 = 19;
+    pub const SIGPROF: u32 = 27;
     pub const COUNT: u32 = 64;
 }

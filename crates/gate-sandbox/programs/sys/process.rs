@@ -80,6 +80,9 @@ pub const SA_RESTORER: u64 = 0x0400_0000;
 /// The handler runs on the signal stack.
 pub const SA_ONSTACK: u64 = 0x0800_0000;
 
+/// Interrupted system calls are made again.
+pub const SA_RESTART: u64 = 0x1000_0000;
+
 /// Size of a signal mask.
 pub const SIGSET_SIZE: usize = 8;
 

@@ -111,6 +111,11 @@ machine_code! {
     nothing: "ret";
 }
 
+/// A memory with the same place in both files.
+fn memory_map(size: u64, max: u64, offset: u64, base_size: u64) -> MemoryMap {
+    MemoryMap { size, max, offset, base_size, base_offset: offset }
+}
+
 /// A program with a copy-on-write memory.
 struct Fork {
     program: Program,
@@ -119,10 +124,7 @@ struct Fork {
 
 impl Fork {
     fn new(code: &[u8]) -> Self {
-        Self::with_memories(
-            code,
-            &[MemoryMap { size: SIZE, max: MAX, offset: CONTEXT_OFFSET, base_size: BASE_SIZE }],
-        )
+        Self::with_memories(code, &[memory_map(SIZE, MAX, CONTEXT_OFFSET, BASE_SIZE)])
     }
 
     fn with_memories(code: &[u8], memories: &[MemoryMap]) -> Self {
@@ -391,7 +393,7 @@ fn a_fork_stops_is_exported_and_goes_on() {
 fn several_memories() {
     let mut container = Container::new();
     let stride = gate_wire::load::STATE_FILE_STRIDE;
-    let memory = |i: u64, base_size| MemoryMap { size: SIZE, max: MAX, offset: stride * (i + 1), base_size };
+    let memory = |i: u64, base_size| memory_map(SIZE, MAX, stride * (i + 1), base_size);
     let memories = [memory(0, 4 * CHUNK_SIZE), memory(1, 0), memory(2, 3 * CHUNK_SIZE)];
     let mut fork = Fork::with_memories(perform(), &memories);
     fork.base().write_all_at(&[3; CHUNK_SIZE as usize], memories[2].offset).unwrap();
@@ -423,7 +425,7 @@ fn several_memories() {
 fn large(alternating: u64) -> Fork {
     const CHUNKS: u64 = 65_535;
     let size = CHUNKS * CHUNK_SIZE;
-    let memory = MemoryMap { size, max: size, offset: CONTEXT_OFFSET, base_size: size };
+    let memory = memory_map(size, size, CONTEXT_OFFSET, size);
     let fork = Fork::with_memories(perform(), &[memory]);
     let table: Vec<u8> = (0..CHUNKS).map(|i| u8::from(i < alternating && i % 2 == 0)).collect();
     fork.program.state.write_all_at(&table, CHUNKS_OFFSET).unwrap();
@@ -694,7 +696,7 @@ fn forking_takes_time() {
     const SIZE: u64 = 64 << 20;
     let mut container = Container::new();
     for writes in [0, 1, 16, 128] {
-        let memory = MemoryMap { size: SIZE, max: SIZE, offset: CONTEXT_OFFSET, base_size: SIZE };
+        let memory = memory_map(SIZE, SIZE, CONTEXT_OFFSET, SIZE);
         let mut times = Vec::new();
         let mut fork = Fork::with_memories(perform(), &[memory]);
         let base = fork.program.base.take().unwrap();

@@ -262,7 +262,8 @@ fn many_memories_and_none() {
     let mut container = Container::new();
     let mut program = Program::new(nothing());
     let offset = program.memories[0].offset;
-    program.memories = vec![MemoryMap { size: 4096, max: 8192, offset, base_size: 0 }; MAX_MEMORIES];
+    program.memories =
+        vec![MemoryMap { size: 4096, max: 8192, offset, base_size: 0, base_offset: 0 }; MAX_MEMORIES];
     program.run_to_return(&mut container);
     program.memories.clear();
     program.run_to_return(&mut container);

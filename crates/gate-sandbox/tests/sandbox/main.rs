@@ -9,6 +9,7 @@ mod death;
 mod executor;
 mod export;
 mod program;
+mod samples;
 mod start;
 mod suspend;
 mod syscalls;

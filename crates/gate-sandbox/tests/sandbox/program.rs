@@ -27,6 +27,7 @@ pub(crate) struct Program {
     text: OwnedFd,
     pub(crate) state: std::fs::File,
     pub(crate) frames: Option<std::fs::File>,
+    pub(crate) extension: Option<std::fs::File>,
     pub(crate) base: Option<std::fs::File>,
     pub(crate) request: LoadRequest,
     pub(crate) memories: Vec<MemoryMap>,
@@ -52,10 +53,22 @@ impl Program {
             time_resolution: 1,
             ..LoadRequest::default()
         };
-        let memories =
-            vec![MemoryMap { size: MEMORY_SIZE, max: MEMORY_MAX, offset: CONTEXT_OFFSET, base_size: 0 }];
-        let program =
-            Self { text: memfd(c"text", &text), state, frames: None, base: None, request, memories };
+        let memories = vec![MemoryMap {
+            size: MEMORY_SIZE,
+            max: MEMORY_MAX,
+            offset: CONTEXT_OFFSET,
+            base_size: 0,
+            base_offset: 0,
+        }];
+        let program = Self {
+            text: memfd(c"text", &text),
+            state,
+            extension: None,
+            frames: None,
+            base: None,
+            request,
+            memories,
+        };
         let desc = MemoryDesc { size: MEMORY_SIZE, max: MEMORY_MAX };
         program.write_below(
             memory_desc_distance(0),
@@ -76,7 +89,8 @@ impl Program {
     pub(crate) fn load(&self, socket: &OwnedFd) {
         let mut buf = [0; LoadRequest::MAX_SIZE];
         let size = self.request.encode(&self.memories, &mut buf).unwrap();
-        let files = [Some(&self.state), self.frames.as_ref(), self.base.as_ref()].into_iter().flatten();
+        let others = [self.extension.as_ref(), self.frames.as_ref(), self.base.as_ref()];
+        let files = std::iter::once(&self.state).chain(others.into_iter().flatten());
         let files: Vec<_> = files.map(|file| OwnedFd::from(file.try_clone().unwrap())).collect();
         let fds: Vec<_> = std::iter::once(&self.text).chain(&files).collect();
         send(socket, &buf[..size], &fds).unwrap();

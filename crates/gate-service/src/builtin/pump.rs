@@ -4,10 +4,11 @@
 //! other already.
 
 use crate::StreamEnd;
-use std::future::poll_fn;
-use std::pin::Pin;
+use bytes::{BufMut, BytesMut};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Most that is carried at a time, in bytes.
 const CHUNK: usize = 64 << 10;
@@ -15,23 +16,29 @@ const CHUNK: usize = 64 << 10;
 /// Runs until there is nothing more to read, or nothing more is wanted. Whether what was read has come to its end, and not to an
 /// error.
 pub(super) async fn towards_program(end: &StreamEnd, reader: &mut (impl AsyncRead + Unpin)) -> bool {
-    let mut buf = Vec::new();
+    let mut buf = BytesMut::new();
     let carry = poll_fn(|cx| {
         loop {
             if !ready!(end.poll_room(cx, CHUNK)) {
                 return Poll::Ready(false);
             }
-            buf.resize(CHUNK, 0);
-            let mut read = ReadBuf::new(&mut buf);
-            match Pin::new(&mut *reader).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
-                    // There is room for all of it.
-                    end.write_now(read.filled());
+            buf.reserve(CHUNK);
+            let mut limited = (&mut buf).limit(CHUNK);
+            // It is ready at once, or has done nothing.
+            match pin!(reader.read_buf(&mut limited)).poll(cx) {
+                Poll::Ready(Ok(size)) if size > 0 => {
+                    // There is room for all of it. A little must not keep much memory.
+                    if size < CHUNK / 2 {
+                        end.write_now(&buf);
+                        buf.clear();
+                    } else {
+                        end.write_bytes_now(buf.split().freeze());
+                    }
                 }
                 Poll::Ready(result) => return Poll::Ready(result.is_ok()),
                 Poll::Pending => {
                     // Many connections have nothing to say for a long time.
-                    buf = Vec::new();
+                    buf = BytesMut::new();
                     return Poll::Pending;
                 }
             }

@@ -38,10 +38,23 @@ impl StreamEnd {
 
     /// Writes as much as there is room for. Returns how much that is.
     pub fn write_now(&self, data: &[u8]) -> usize {
+        self.write(|room| Bytes::copy_from_slice(&data[..room.min(data.len())]))
+    }
+
+    /// Like [`StreamEnd::write_now`], without a copy.
+    pub fn write_bytes_now(&self, mut data: Bytes) -> usize {
+        self.write(|room| {
+            data.truncate(room);
+            data
+        })
+    }
+
+    fn write(&self, data: impl FnOnce(usize) -> Bytes) -> usize {
         let mut shared = lock(&self.shared);
         let Some(stream) = shared.writable(self.id) else { return 0 };
-        let size = (MAX_OUTPUT - stream.output.len().min(MAX_OUTPUT)).min(data.len());
-        stream.output.push(Bytes::copy_from_slice(&data[..size]));
+        let data = data(MAX_OUTPUT - stream.output.len().min(MAX_OUTPUT));
+        let size = data.len();
+        stream.output.push(data);
         shared.wake();
         size
     }

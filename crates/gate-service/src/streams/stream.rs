@@ -1,6 +1,6 @@
 //! One stream.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use gate_runtime::{Packet, ServiceError};
 use gate_wire::packet::{DATA_HEADER_SIZE, Data, Domain, Flow, HEADER_SIZE, MAX_PACKET_SIZE};
 use std::collections::VecDeque;
@@ -15,7 +15,13 @@ pub(super) const MAX_OUTPUT: usize = 256 << 10;
 /// Most bytes of a data packet.
 const MAX_DATA: usize = MAX_PACKET_SIZE - HEADER_SIZE - DATA_HEADER_SIZE;
 
-/// Bytes in pieces, as they came.
+/// Pieces smaller than this are joined, in bytes: each piece takes some memory of its own.
+const SMALL: usize = 1024;
+
+/// What is joined becomes hardly larger than this, in bytes.
+const JOINED: usize = 16 << 10;
+
+/// Bytes in pieces, as they came if they are not small.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Bytes>,
@@ -28,10 +34,21 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
-        if !piece.is_empty() {
-            self.size += piece.len();
-            self.pieces.push_back(piece);
+        if piece.is_empty() {
+            return;
         }
+        self.size += piece.len();
+        let joinable = |last: &mut Bytes| piece.len() < SMALL && last.len() < JOINED;
+        let piece = match self.pieces.pop_back_if(joinable) {
+            Some(last) => {
+                // Somebody may be looking at it.
+                let mut joined = last.try_into_mut().unwrap_or_else(|last| BytesMut::from(&last[..]));
+                joined.extend_from_slice(&piece);
+                joined.freeze()
+            }
+            None => piece,
+        };
+        self.pieces.push_back(piece);
     }
 
     /// Copies out of it as much as fits. Returns how much that is.

@@ -1,6 +1,6 @@
 //! `gate fork`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs};
+use super::shared::{CacheArgs, CompilationArgs, GrantArgs, ServiceArgs};
 use crate::exit;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint, value_parser};
@@ -18,6 +18,9 @@ Examples:
   A hundred scripts for an interpreter that was stopped when it wanted input:
     gate fork -n 100 --input scripts/{}.py --output-dir out python.snapshot
 
+  Eight copies that find each other by their numbers, and share keys and values:
+    gate fork -n 8 --service peer=workers --service kv=results.db state.wasm
+
   Explore ten ways for a second, and keep the states:
     gate fork -n 10 --suspend-after 1s --snapshot-dir states state.wasm";
 
@@ -28,7 +31,7 @@ Examples:
 /// snapshot.
 ///
 /// Directories are given to all copies by the names that the program knows, as `gate resume` does. What it has in memory (`gate run
-/// --tmpfs`) each copy has of its own.
+/// --tmpfs`) each copy has of its own. Each connection to a listener is accepted by one of the copies.
 ///
 /// At the end a line on standard error tells how many ended in which way. The exit code is zero if all copies exited
 /// with zero, else that of the first copy, by number, which did not.
@@ -44,11 +47,14 @@ pub(crate) struct ForkArgs {
     pub(crate) input: Option<String>,
 
     #[command(flatten)]
-    pub(crate) dirs: DirArgs,
+    pub(crate) grants: GrantArgs,
 
-    /// Let the copies go on without files and directories that the program had open and that are missing here: using them fails
+    /// Let the copies go on without files, directories, images and listeners that the program had and that are missing here: using them fails
     #[arg(long)]
     pub(crate) missing_files_fail: bool,
+
+    #[command(flatten)]
+    pub(crate) services: ServiceArgs,
 
     /// Write the copies' output to files in this directory: N.out and N.err, numbered from 0. The directory is made if it does
     /// not exist

@@ -1,6 +1,6 @@
 //! `gate resume`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs, ServiceArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, GrantArgs, ServiceArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
@@ -15,6 +15,9 @@ Examples:
 
   The same over and over, until it is done:
     while gate resume --suspend-after 1h --snapshot state.wasm state.wasm; [ $? -eq 75 ]; do :; done
+
+  Give it a service that it had, wherever that is now:
+    gate resume --service notes=grpc:http://10.0.0.7:50051 state.wasm
 
   Hand it on without a file:
     gate run --suspend-after 1s --snapshot - search.wasm | gate resume -";
@@ -32,14 +35,15 @@ Examples:
 /// All that the program has written has been written.
 ///
 /// Directories are given to it again by the names that it knows: with what was `--dir data::/in` there, `--dir copy::/in`
-/// is another one in its place. Files that it has open are opened again by their names.
+/// is another one in its place. Files that it has open are opened again by their names. Images must be the same files; listeners come in the same
+/// order as before. Connections are lost.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{}\n\n{EXAMPLES}", exit::HELP))]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
-    pub(crate) dirs: DirArgs,
+    pub(crate) grants: GrantArgs,
 
-    /// Let the program go on without files and directories that it had open and that are missing here: using them fails
+    /// Let the program go on without files, directories, images and listeners that it had and that are missing here: using them fails
     #[arg(long)]
     pub(crate) missing_files_fail: bool,
 

@@ -1,11 +1,12 @@
 //! `gate run`.
 
-use super::shared::{CacheArgs, CompilationArgs, DirArgs, ServiceArgs, SuspendArgs, parse_place};
+use super::shared::{CacheArgs, CompilationArgs, GrantArgs, ServiceArgs, SuspendArgs, parse_place};
 use crate::exit;
 use crate::packets::Place;
 use crate::quantity::{parse_duration, parse_size, parse_stack_size};
 use clap::{Args, ValueHint};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const RUN_EXAMPLES: &str = "\
@@ -25,6 +26,12 @@ Examples:
   Let it read one directory, and change another:
     gate run --dir data:ro --dir out::/out convert.wasm data/table.csv /out/table.json
 
+  Give it a tar file as its outermost directory:
+    gate run --image python-lib.tar python.wasm script.py
+
+  Let it accept connections, by a listener which is descriptor 3:
+    gate run --tcplisten 127.0.0.1:8000 server.wasm
+
   Give it a place for temporary files that goes along in its snapshot:
     gate run --tmpfs /tmp=256m sort.wasm
 
@@ -38,13 +45,17 @@ Examples:
   Let it keep keys and values in a file:
     gate run --service kv=counters.db examples/count.wat
 
+  Let it use a service in another process, which is written in another language:
+    python3 examples/service.py unix:/tmp/notes.sock &
+    gate run --service notes=grpc:unix:/tmp/notes.sock examples/notes.wat
+
   Read the module from standard input:
     curl -s https://example.org/tool.wasm | gate run - --help";
 
 /// Run a program
 ///
 /// Runs a WASI command, or calls an exported function of a module, in a process that can reach nothing but its
-/// arguments, its environment variables, its standard streams, directories that it is given, clocks and random bytes.
+/// arguments, its environment variables, its standard streams, directories and listeners that it is given, clocks and random bytes.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "gate run [OPTIONS] FILE [ARGS]...",
@@ -60,10 +71,10 @@ pub(crate) struct RunArgs {
     pub(crate) env: Vec<Variable>,
 
     #[command(flatten)]
-    pub(crate) dirs: DirArgs,
+    pub(crate) grants: GrantArgs,
 
     /// Give the program an empty directory in memory, of 64m if no SIZE is given. It is part of the program's snapshot. Can be given
-    /// several times; what is given with --dir comes before
+    /// several times; what is given with --dir and --image comes before
     #[arg(long, value_name = "GUEST[=SIZE]", value_parser = parse_tmpfs)]
     pub(crate) tmpfs: Vec<Tmpfs>,
 
@@ -86,6 +97,11 @@ pub(crate) struct RunArgs {
     /// How exactly the program can tell the time
     #[arg(long, value_name = "DURATION", default_value = "1ns", value_parser = parse_duration)]
     pub(crate) time_resolution: Duration,
+
+    /// Write down where the program spends its processor time: as a CPU profile, which browsers and editors open, if
+    /// the name ends in `.cpuprofile`, else as collapsed stacks, for tools that draw flame graphs
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) profile: Option<PathBuf>,
 
     /// What is attached to the service `origin`: stdio, listen=ADDRESS:PORT, or none. The default is stdio for programs that
     /// exchange packets with services: their WASI input is empty then, and their WASI output goes to standard error

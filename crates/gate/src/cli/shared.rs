@@ -4,17 +4,28 @@ use crate::packets::{Offer, Place};
 use crate::quantity::{parse_duration, parse_offset};
 use clap::{Args, ValueEnum, ValueHint};
 use gate_compiler::{OptLevel, Target};
-use gate_wasi::{Access, Builder};
+use gate_wasi::Access;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What of the file system the program can reach.
-#[derive(Debug, Args)]
-pub(crate) struct DirArgs {
+/// What of the host the program can reach.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GrantArgs {
     /// Give the program a directory, under another name if GUEST is given. With :ro, it cannot change anything there. Can
     /// be given several times
     #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]", value_parser = parse_dir, value_hint = ValueHint::DirPath)]
     pub(crate) dirs: Vec<Dir>,
+
+    /// Give the program the contents of a tar file as a directory in which it can change nothing, by the name GUEST, or / if none is
+    /// given. Can be given several times; what is given with --dir comes before
+    #[arg(long = "image", value_name = "FILE[::GUEST]", value_parser = parse_image, value_hint = ValueHint::FilePath)]
+    pub(crate) images: Vec<ImageFile>,
+
+    /// Let the program accept connections: give it a socket that listens on this address, as the next descriptor after those of
+    /// directories. Port 0 is any that is free; the port is told on standard error. Can be given several times
+    #[arg(long = "tcplisten", value_name = "ADDRESS:PORT", value_parser = parse_address)]
+    pub(crate) listeners: Vec<SocketAddr>,
 }
 
 /// A directory for the program.
@@ -25,11 +36,11 @@ pub(crate) struct Dir {
     pub(crate) access: Access,
 }
 
-impl DirArgs {
-    /// Gives the directories to a program.
-    pub(crate) fn preopen(dirs: &[Dir], builder: Builder) -> Builder {
-        dirs.iter().fold(builder, |builder, dir| builder.preopen(&dir.host, &dir.guest, dir.access))
-    }
+/// A tar file that is a directory to the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImageFile {
+    pub(crate) file: PathBuf,
+    pub(crate) guest: String,
 }
 
 fn parse_dir(text: &str) -> Result<Dir, String> {
@@ -42,6 +53,19 @@ fn parse_dir(text: &str) -> Result<Dir, String> {
         return Err("a directory's name is empty".into());
     }
     Ok(Dir { host: host.into(), guest: guest.into(), access })
+}
+
+fn parse_image(text: &str) -> Result<ImageFile, String> {
+    let (file, guest) = text.split_once("::").unwrap_or((text, "/"));
+    if file.is_empty() || guest.is_empty() {
+        return Err("a name is empty".into());
+    }
+    Ok(ImageFile { file: file.into(), guest: guest.into() })
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not an address with a port, like 127.0.0.1:7000 or [::1]:7000"))
 }
 
 /// How to compile.
@@ -72,20 +96,29 @@ pub(crate) struct CacheArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServiceArgs {
     /// Offer a service to programs that exchange packets: kv=FILE keeps keys and values in a database,
-    /// localhost=NAME=http://ADDRESS:PORT makes HTTP requests to an origin, which the program knows by that name. Can be given
-    /// several times
+    /// localhost=NAME=http://ADDRESS:PORT makes HTTP requests to an origin, which the program knows by that name,
+    /// NAME=grpc:unix:PATH and NAME=grpc:http://HOST:PORT are what another process offers, and peer=GROUP lets the copies of `gate
+    /// fork` find each other by their numbers. Can be given several times
     #[arg(long = "service", value_name = "NAME=CONFIG", value_parser = parse_service)]
     pub(crate) services: Vec<Offer>,
 }
 
 fn parse_service(text: &str) -> Result<Offer, String> {
     match text.split_once('=') {
+        Some((name, config)) if let Some(address) = config.strip_prefix("grpc:") => {
+            let address =
+                address.parse().map_err(|error: gate_service_grpc::AddressError| error.to_string())?;
+            Ok(Offer::Grpc { name: name.into(), address })
+        }
+        Some(("peer", group)) if (1..=127).contains(&group.len()) => Ok(Offer::Peer(group.into())),
         Some(("kv", file)) if !file.is_empty() => Ok(Offer::Kv(file.into())),
         Some(("localhost", origin)) => match origin.split_once('=') {
             Some((name, url)) => Ok(Offer::Localhost { name: name.into(), url: url.into() }),
             None => Err("an origin is given as localhost=NAME=http://ADDRESS:PORT".into()),
         },
-        _ => Err("it is none of: kv=FILE, localhost=NAME=http://ADDRESS:PORT".into()),
+        _ => Err("it is none of: kv=FILE, localhost=NAME=http://ADDRESS:PORT, NAME=grpc:unix:PATH, \
+                  NAME=grpc:http://HOST:PORT, peer=GROUP"
+            .into()),
     }
 }
 
@@ -94,12 +127,7 @@ pub(super) fn parse_place(text: &str) -> Result<Place, String> {
     match (text, text.strip_prefix("listen=")) {
         ("none", _) => Ok(Place::None),
         ("stdio", _) => Ok(Place::Stdio),
-        (_, Some(addr)) => match addr.parse() {
-            Ok(addr) => Ok(Place::Listen(addr)),
-            Err(_) => {
-                Err(format!("{addr:?} is not an address with a port, like 127.0.0.1:7000 or [::1]:7000"))
-            }
-        },
+        (_, Some(addr)) => parse_address(addr).map(Place::Listen),
         _ => Err("it is none of: none, stdio, listen=ADDRESS:PORT".into()),
     }
 }
@@ -172,6 +200,16 @@ impl CompilationArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images() {
+        let image = |file: &str, guest: &str| Ok(ImageFile { file: file.into(), guest: guest.into() });
+        assert_eq!(parse_image("a.tar"), image("a.tar", "/"));
+        assert_eq!(parse_image("a.tar::/usr"), image("a.tar", "/usr"));
+        for bad in ["", "::", "a::", "::b"] {
+            assert!(parse_image(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn directories() {

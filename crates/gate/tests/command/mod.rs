@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 
 pub(crate) mod chain;
+pub(crate) mod fetched;
+pub(crate) mod server;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

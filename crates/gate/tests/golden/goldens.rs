@@ -1,5 +1,6 @@
 //! What there is, and what is expected of it.
 
+use crate::machine::Reach;
 use gate_compiler::Value::{self, ExternRef, F32, F64, FuncRef, I32, I64, V128};
 use gate_image::{Exit, Instance};
 use gate_runtime::TrapId;
@@ -11,6 +12,8 @@ pub(crate) struct Golden {
     pub(crate) file: &'static str,
     /// Names of the functions on the stack, innermost first, and how they go on. Equal ones once.
     pub(crate) stack: Vec<(&'static str, &'static str)>,
+    /// What the program can reach.
+    pub(crate) reach: Reach,
     /// What `fd_seek` does.
     pub(crate) reply: Option<CallReply>,
     /// Whether there is something left to do.
@@ -41,6 +44,7 @@ fn ended(file: &'static str, exit: Exit, results: &[Value]) -> Golden {
     Golden {
         file,
         stack: Vec::new(),
+        reach: Reach::Nothing,
         reply: None,
         goes_on: false,
         ending: Ending { exit, results: results.into(), calls: 0, output: String::new() },
@@ -80,6 +84,12 @@ pub(crate) fn all() -> Vec<Golden> {
     let mut wasi = suspended("wasi", &[("_start", "loop")], &[]);
     wasi.ending.exit = Exit::Terminated { code: 8 };
     wasi.ending.output = "golden\0secondNAME=x\0".into();
+    let files = |file, reach, code, output: &str| {
+        let mut golden = Golden { reach, ..suspended(file, &[("main", "loop")], &[]) };
+        golden.ending.exit = Exit::Terminated { code };
+        golden.ending.output = output.into();
+        golden
+    };
     let mut fresh = suspended("fresh", &[], &ECHOED);
     fresh.afterwards = Some(("kept", vec![ExternRef(None), ExternRef(None)]));
     let mut returned = ended("returned", Exit::Returned, &[I32(-77), F64(0x3fd0_0000_0000_0000)]);
@@ -115,6 +125,10 @@ pub(crate) fn all() -> Vec<Golden> {
         ended("terminated", Exit::Terminated { code: 42 }, &[]),
         references,
         wasi,
+        files("files", Reach::Files, 0, "ile of the host"),
+        files("files_in_memory", Reach::Memory, 0, "ile of the host memory!"),
+        // ECONNRESET: a connection does not go along.
+        files("sockets", Reach::Sockets, 15, "ile of the host memory!m an image"),
     ]
 }
 

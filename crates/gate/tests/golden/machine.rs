@@ -5,14 +5,16 @@ use gate_image::{GuestMemory, Instance, ServiceState};
 use gate_runtime::{
     Config, Executor, HostFault, HostFunctions, Killer, Outcome, ProcessPolicy, RestoreError, Start, TrapId,
 };
-use gate_wasi::WasiCtx;
+use gate_wasi::{Access, TarImage, WasiCtx};
 use gate_wire::call::{CallReply, CallRequest};
 use gate_wire::wasi::WasiFunction;
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::io::AsyncWrite;
 
 /// What all programs are compiled with.
@@ -34,13 +36,52 @@ pub(crate) struct Host {
     killer: Option<Killer>,
     /// Number of calls of `fd_seek`.
     pub(crate) calls: usize,
+    _dir: Option<TempDir>,
+    _client: Option<TcpStream>,
+}
+
+/// What of the host a program can reach; each includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    Nothing,
+    /// A directory of the host.
+    Files,
+    /// A directory in memory.
+    Memory,
+    /// An image and a listener.
+    Sockets,
 }
 
 impl Host {
-    pub(crate) fn new(reply: Option<CallReply>, output: &Output, args: &[&str], name: &str) -> Self {
+    /// What goes along with a program, it has to be given only at `first`.
+    pub(crate) fn new(
+        reply: Option<CallReply>,
+        output: &Output,
+        args: &[&str],
+        name: &str,
+        reach: Reach,
+        first: bool,
+    ) -> Self {
         let builder = WasiCtx::builder().args(args.iter().copied()).env("NAME", name);
-        let wasi = builder.stdout(output.clone()).build().unwrap();
-        Self { wasi, reply, suspends: false, killer: None, calls: 0 }
+        let mut builder = builder.stdout(output.clone());
+        let (mut dir, mut client) = (None, None);
+        if reach >= Reach::Files {
+            let temp = tempfile::tempdir().unwrap();
+            std::fs::write(temp.path().join("file"), "a file of the host").unwrap();
+            builder = builder.preopen(temp.path(), "/host", Access::ReadOnly);
+            dir = Some(temp);
+        }
+        if reach >= Reach::Memory && first {
+            builder = builder.memory_directory("/memory", 1 << 16);
+        }
+        if reach >= Reach::Sockets {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/programs/image.tar");
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            client = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            builder = builder.image(&TarImage::open(path).unwrap(), "/image").listener(listener);
+        }
+        let wasi = builder.build().unwrap();
+        Self { wasi, reply, suspends: false, killer: None, calls: 0, _dir: dir, _client: client }
     }
 }
 

@@ -44,7 +44,7 @@ fn open(golden: &Golden, opt_level: OptLevel) -> Opened {
     let program = Program::new(gate_compiler::compile(&wasm, &options, &WasiImports).unwrap()).unwrap();
     let output = Output::default();
     // Other arguments and variables than those of the snapshot must make no difference.
-    let mut host = Host::new(golden.reply, &output, &["other"], "other");
+    let mut host = Host::new(golden.reply, &output, &["other"], "other", golden.reach, false);
     host.restore(restored.services()).unwrap_or_else(|err| panic!("{}: {err}", golden.file));
     let sizes = restored.options();
     let instance = restored.instance(&program, &sizes).unwrap_or_else(|err| panic!("{}: {err}", golden.file));

@@ -2,7 +2,7 @@
 
 use crate::directory;
 use crate::goldens::{self, ARGUMENTS};
-use crate::machine::{Host, Machine, Output, options};
+use crate::machine::{Host, Machine, Output, Reach, options};
 use gate_compiler::Value::{self, ExternRef, I32, I64, V128};
 use gate_compiler::{Options, SafepointKind, WasiImports};
 use gate_image::{CallOutcome, Exit, Frame, Instance, InstanceOptions, PendingCall, Program, Snapshot};
@@ -24,6 +24,7 @@ struct Recipe {
     function: &'static str,
     args: Vec<Value>,
     breakpoint: bool,
+    reach: Reach,
     reply: Option<CallReply>,
     stop: Stop,
 }
@@ -42,7 +43,7 @@ enum Stop {
 }
 
 fn recipe(wat: &'static str, function: &'static str, args: &[Value], stop: Stop) -> Recipe {
-    Recipe { wat, function, args: args.into(), breakpoint: false, reply: None, stop }
+    Recipe { wat, function, args: args.into(), breakpoint: false, reach: Reach::Nothing, reply: None, stop }
 }
 
 fn recipe_for(file: &str) -> Recipe {
@@ -50,6 +51,10 @@ fn recipe_for(file: &str) -> Recipe {
     let (values, calls, ends) = (program!("values"), program!("calls"), program!("ends"));
     let in_loop = Stop::Random(|frames| frames[0].kind == Loop);
     let host = |reply, stop| Recipe { reply, ..recipe(program!("host"), "main", &[], stop) };
+    let files = |which, reach| {
+        let in_loop = Stop::Random(|frames| frames[0].kind == Loop);
+        Recipe { reach, ..recipe(program!("files"), "main", &[I32(which)], in_loop) }
+    };
     match file {
         "fresh" => recipe(values, "echo", &ARGUMENTS, Stop::Fresh),
         "entry" => {
@@ -75,6 +80,9 @@ fn recipe_for(file: &str) -> Recipe {
         "terminated" => recipe(ends, "exit", &[], Stop::End),
         "references" => recipe(values, "keep", &[ExternRef(Some(4_000_000_000))], Stop::End),
         "wasi" => recipe(program!("wasi"), "_start", &[], in_loop),
+        "files" => files(1, Reach::Files),
+        "files_in_memory" => files(2, Reach::Memory),
+        "sockets" => files(3, Reach::Sockets),
         _ => panic!("nobody knows how to make {file}"),
     }
 }
@@ -107,7 +115,8 @@ async fn make(machine: &Machine, recipe: &Recipe) -> Vec<u8> {
         let mut instance = Instance::new(&program, &InstanceOptions::default()).unwrap();
         instance.set_entry(recipe.function, &recipe.args).unwrap();
         // What it has written before is not written again.
-        let mut host = Host::new(recipe.reply, &Output::default(), &["golden", "second"], "x");
+        let mut host =
+            Host::new(recipe.reply, &Output::default(), &["golden", "second"], "x", recipe.reach, true);
         if is_right(machine, recipe, &mut instance, &mut host, attempt).await {
             let mut snapshot = Vec::new();
             let services = host.save();
@@ -128,7 +137,8 @@ async fn is_right(
 ) -> bool {
     let delay = match recipe.stop {
         Stop::Fresh => return true,
-        Stop::Random(_) => Some(Duration::from_micros(500 + attempt % 50 * 100)),
+        // On a busy machine, it takes long to come anywhere.
+        Stop::Random(_) => Some(Duration::from_micros(500 + attempt % 50 * 100 * (1 + attempt / 50))),
         Stop::Call(_) if recipe.reply.is_none() => Some(Duration::from_millis(20)),
         Stop::End | Stop::Breakpoint | Stop::Call(_) => None,
     };

@@ -125,6 +125,7 @@ pub mod nr {
     pub const PERSONALITY: usize = 92;
     pub const EXIT_GROUP: usize = 94;
     pub const WAITID: usize = 95;
+    pub const SETITIMER: usize = 103;
     pub const CLOCK_GETTIME: usize = 113;
     pub const SIGALTSTACK: usize = 132;
     pub const RT_SIGACTION: usize = 134;

@@ -80,6 +80,7 @@ pub mod nr {
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const RT_SIGRETURN: usize = 15;
+    pub const SETITIMER: usize = 38;
     pub const SENDTO: usize = 44;
     pub const RECVMSG: usize = 47;
     pub const CHDIR: usize = 80;

@@ -1,0 +1,2 @@
+;; Traps.
+(module (func (export "fail") unreachable))

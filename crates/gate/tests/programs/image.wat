@@ -1,0 +1,22 @@
+;; Reads three bytes of /d/data, sleeps for a second, and prints the rest.
+(module
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 100) "data")
+  (data (i32.const 16) "\00\10\00\00\03\00\00\00\00\10\00\00\00\10\00\00")
+  (func $check (param $errno i32)
+    (if (local.get $errno) (then (call $exit (local.get $errno)))))
+  (func (export "_start")
+    (call $check (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 4) (i32.const 0)
+      (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 0)))
+    (call $check (call $read (i32.load (i32.const 0)) (i32.const 16) (i32.const 1) (i32.const 8)))
+    (i32.store (i32.const 1016) (i32.const 1))
+    (i64.store (i32.const 1024) (i64.const 1000000000))
+    (call $check (call $poll (i32.const 1000) (i32.const 2000) (i32.const 1) (i32.const 8)))
+    (call $check (call $read (i32.load (i32.const 0)) (i32.const 24) (i32.const 1) (i32.const 28)))
+    (call $check (call $write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 8)))))
