@@ -64,7 +64,7 @@ pub(crate) fn is_bulk(op: &Operator<'_>) -> bool {
 /// operands; that of the breakpoint has the offset of its second byte, where no other instruction can be.
 pub(crate) fn breakpoint_offset(op: &Operator<'_>, instruction: u64) -> u64 {
     match op {
-        Operator::Call { .. } | Operator::CallIndirect { .. } => instruction + 1,
+        Operator::Call { .. } | Operator::CallIndirect { .. } | Operator::CallRef { .. } => instruction + 1,
         _ => instruction,
     }
 }

@@ -121,12 +121,17 @@ impl Summary {
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                     self.callees.push(function_index);
                 }
-                Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => {
+                Operator::CallIndirect { .. }
+                | Operator::CallRef { .. }
+                | Operator::ReturnCallIndirect { .. }
+                | Operator::ReturnCallRef { .. } => {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
                 // A table can grow by millions of elements.
                 Operator::Loop { .. } | Operator::TableGrow { .. } => self.heavy = true,
+                // Callers look whether the function has thrown an exception where they look whether it has stopped.
+                Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } => self.heavy = true,
                 op => self.heavy |= is_bulk(&op),
             }
         }

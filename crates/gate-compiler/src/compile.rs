@@ -61,6 +61,7 @@ pub(crate) fn compile_here(
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
     let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32));
+    let signatures = module.referenced_signatures();
     let info = ModuleInfo {
         functions: functions.collect(),
         imported_functions: module.imported_functions(),
@@ -70,6 +71,8 @@ pub(crate) fn compile_here(
         memories: layout.memories,
         tables: layout.tables,
         globals: layout.globals,
+        exceptions: layout.exceptions,
+        signatures,
         layout: layout.region,
         initial,
         features: features.union(module.features),

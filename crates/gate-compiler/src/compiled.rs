@@ -41,6 +41,10 @@ pub struct ModuleInfo {
     pub tables: Vec<TableInfo>,
     /// Globals.
     pub globals: Vec<GlobalInfo>,
+    /// If the module has tags.
+    pub exceptions: Option<ExceptionsInfo>,
+    /// Types of functions, by the numbers that typed references and tags have for them. Empty if there are none of these.
+    pub signatures: Vec<Signature>,
     /// Where things are in the instance region.
     pub layout: Layout,
     /// What a new instance's state contains besides zeros.
@@ -71,6 +75,8 @@ pub enum ExportKind {
     Memory,
     /// A global.
     Global,
+    /// A tag of exceptions.
+    Tag,
 }
 
 /// Code through which rt calls a function: `extern "sysv64" fn(context)`. It takes the arguments from the entry
@@ -101,6 +107,8 @@ pub struct MemoryInfo {
 pub struct TableInfo {
     /// Type of the elements.
     pub ty: ValType,
+    /// First value of each element that no segment is for: zero for null, a function reference is the index plus one.
+    pub initial: u32,
     /// Initial number of elements.
     pub min: u32,
     /// Greatest number of elements: the declared maximum or the compiler's limit, whichever is less. So much
@@ -123,6 +131,30 @@ pub struct GlobalInfo {
     pub mutable: bool,
     /// Distance of the slot ([`ValType::slot_size`]) below the context address.
     pub distance: u32,
+}
+
+/// Exceptions. See [`ExceptionDesc`](gate_wire::context::ExceptionDesc).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceptionsInfo {
+    /// Type of each tag, by number in [`ModuleInfo::signatures`]: its parameters are the values that an exception carries.
+    pub tags: Vec<u32>,
+    /// Distance of the descriptor below the context address.
+    pub desc_distance: u32,
+    /// Distance of record 0 below the context address.
+    pub distance: u32,
+    /// Size of a record.
+    pub record_size: u32,
+    /// Number of records.
+    pub capacity: u32,
+}
+
+/// A type of functions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// The type.
+    pub ty: FuncType,
+    /// The first index that it has in the module's type section.
+    pub type_index: u32,
 }
 
 /// Where things are in the instance region. Distances are in bytes below the context address.
@@ -285,7 +317,8 @@ pub struct Safepoint {
     pub kind: SafepointKind,
     /// What is called, if the kind is [`SafepointKind::Call`].
     pub callee: Option<Callee>,
-    /// Indices and types of the live locals.
+    /// Indices and types of the live locals. Those behind the function's own are references to the exceptions that its
+    /// `catch` and `catch_all` instructions have caught, in the order of the code.
     pub locals: Vec<(u32, ValType)>,
     /// Types of the operands.
     pub operands: Vec<ValType>,

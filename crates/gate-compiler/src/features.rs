@@ -64,6 +64,11 @@ macro_rules! features {
 
 features! {
     tail_calls = TailCalls, "tail-call", "Calls that take the caller's place.";
+    exceptions = Exceptions, "exception-handling", "Exceptions that are thrown and caught.";
+    legacy_exceptions = LegacyExceptions, "legacy-exceptions",
+        "The encoding of exception handling that compilers used before there was a standard one.";
+    function_references = FunctionReferences, "function-references",
+        "Typed references to functions, and references that are not null.";
     multi_memory = MultiMemory, "multi-memory", "More than one linear memory.";
     extended_const = ExtendedConst, "extended-const", "Arithmetic in constant expressions.";
     const_globals = ConstGlobals, "const-globals",

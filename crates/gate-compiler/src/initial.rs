@@ -1,9 +1,10 @@
 //! Computes what a new instance's state contains.
 
-use crate::compiled::{InitialState, InitialTrap, InstanceBytes, MemoryBytes};
+use crate::compiled::{ExceptionsInfo, InitialState, InitialTrap, InstanceBytes, MemoryBytes};
 use crate::layout::InstanceLayout;
 use crate::module::{Module, SegmentMode};
 use gate_wire::WASM_PAGE_SIZE;
+use gate_wire::context::ExceptionDesc;
 use gate_wire::trap::TrapId;
 
 /// Computes what a new instance's state contains besides zeros.
@@ -24,6 +25,13 @@ pub(crate) fn initial_state(module: &Module<'_>, layout: &InstanceLayout) -> Ini
         bytes.extend(table.max.to_le_bytes());
         state.instance.push(InstanceBytes { distance: table.desc_distance, bytes });
     }
+    for (table, info) in module.tables.iter().zip(&layout.tables).filter(|(table, _)| table.initial != 0) {
+        let bytes = table.initial.to_le_bytes().repeat(table.min as usize);
+        state.instance.push(InstanceBytes { distance: info.distance, bytes });
+    }
+    if let Some(info) = &layout.exceptions {
+        state.instance.push(exception_desc(info, layout));
+    }
     let data = module.data.iter().map(|segment| segment.bytes.len());
     let elements = module.elements.iter().map(|segment| segment.items.len());
     let data = layout.data_lengths.iter().zip(data);
@@ -35,6 +43,23 @@ pub(crate) fn initial_state(module: &Module<'_>, layout: &InstanceLayout) -> Ini
     }
     state.trap = active_segments(module, layout, &mut state).err();
     state
+}
+
+/// An [`ExceptionDesc`](gate_wire::context::ExceptionDesc).
+fn exception_desc(info: &ExceptionsInfo, layout: &InstanceLayout) -> InstanceBytes {
+    let lowest = layout.globals.iter().map(|global| global.distance).max().unwrap_or(0);
+    let ends = layout.globals.iter().map(|global| global.distance - global.ty.slot_size());
+    let globals_size = lowest - ends.min().unwrap_or(0);
+    let table_descs = layout.tables.first().map_or(0, |table| table.desc_distance);
+    let mut bytes = u64::from(info.distance).to_le_bytes().to_vec();
+    for field in [info.record_size, info.capacity, 0, 0, 0, layout.tables.len() as u32] {
+        bytes.extend(field.to_le_bytes());
+    }
+    for field in [table_descs, lowest, globals_size, layout.region.instance_size] {
+        bytes.extend(u64::from(field).to_le_bytes());
+    }
+    debug_assert_eq!(bytes.len(), size_of::<ExceptionDesc>());
+    InstanceBytes { distance: info.desc_distance, bytes }
 }
 
 /// Does what instantiation does with active segments, up to the first that traps.

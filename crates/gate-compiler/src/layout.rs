@@ -1,14 +1,17 @@
 //! Decides where things are in the instance region.
 //!
 //! From the context address down: the context, descriptors of memories (which rt has to find), globals, descriptors of
-//! tables, lengths of passive segments, the entry area, and tables.
+//! tables, lengths of passive segments, the entry area, exceptions, and tables.
 
-use crate::compiled::{GlobalInfo, Layout, MemoryInfo, TableInfo};
+use crate::compiled::{ExceptionsInfo, GlobalInfo, Layout, MemoryInfo, TableInfo};
 use crate::error::CompileError;
 use crate::module::{Module, SegmentMode};
 use crate::value::ValType;
 use gate_wire::PAGE_SIZE;
-use gate_wire::context::{TableDesc, memory_desc_distance};
+use gate_wire::context::{
+    ExceptionDesc, ExceptionHead, MAX_EXCEPTIONS, MAX_EXCEPTIONS_SIZE, MIN_EXCEPTIONS, TableDesc,
+    memory_desc_distance,
+};
 
 /// Where everything is. Distances are in bytes below the context address.
 pub(crate) struct InstanceLayout {
@@ -19,6 +22,7 @@ pub(crate) struct InstanceLayout {
     pub(crate) data_lengths: Vec<Option<u32>>,
     /// Distances of the current lengths (`u32`) of the element segments that are passive.
     pub(crate) element_lengths: Vec<Option<u32>>,
+    pub(crate) exceptions: Option<ExceptionsInfo>,
     pub(crate) region: Layout,
 }
 
@@ -58,6 +62,8 @@ impl InstanceLayout {
         let entry_size = entry_size(module);
         let entry_distance = space.take(u64::from(entry_size), 16);
 
+        let exceptions = (!module.tags.is_empty()).then(|| exceptions(module, &mut space));
+
         let maxima = table_maxima(module)?;
         let tables = module
             .tables
@@ -66,6 +72,7 @@ impl InstanceLayout {
             .zip(table_descs)
             .map(|((table, max), desc_distance)| TableInfo {
                 ty: table.ty,
+                initial: table.initial,
                 min: table.min,
                 max,
                 table64: table.table64,
@@ -76,7 +83,7 @@ impl InstanceLayout {
 
         let instance_size = space.take(0, PAGE_SIZE);
         let region = Layout { instance_size, entry_distance, entry_size };
-        Ok(Self { memories, tables, globals, data_lengths, element_lengths, region })
+        Ok(Self { memories, tables, globals, data_lengths, element_lengths, exceptions, region })
     }
 }
 
@@ -91,6 +98,19 @@ impl Space {
         self.top = (self.top + size).next_multiple_of(align);
         u32::try_from(self.top).expect("tables are bounded, and the number of everything else")
     }
+}
+
+/// Takes space for exceptions. Programs that are moved rely on the number of records: it must never become less.
+fn exceptions(module: &Module<'_>, space: &mut Space) -> ExceptionsInfo {
+    let sizes = (0..module.tags.len() as u32)
+        .map(|tag| module.tag_values(tag).iter().map(|ty| ty.slot_size()).sum::<u32>());
+    let record_size = size_of::<ExceptionHead>() as u32 + sizes.max().unwrap_or(0);
+    let fitting = MAX_EXCEPTIONS_SIZE / u64::from(record_size);
+    let capacity = fitting.clamp(MIN_EXCEPTIONS.into(), MAX_EXCEPTIONS.into()) as u32;
+    let desc_distance = space.take(size_of::<ExceptionDesc>() as u64, 16);
+    let distance = space.take(u64::from(record_size) * u64::from(capacity), 16);
+    let tags = module.tags.iter().map(|&ty| module.signatures[ty as usize]).collect();
+    ExceptionsInfo { tags, desc_distance, distance, record_size, capacity }
 }
 
 /// Space that an entry's arguments or results take, whichever are more.

@@ -11,7 +11,7 @@ mod set;
 
 pub(crate) use events::Scan;
 
-use events::{Event, NO_LOOP};
+use events::{Event, NO_LOOP, Try};
 use set::{Budget, OverBudget, Set};
 use std::ops::Range;
 
@@ -94,6 +94,8 @@ struct Analysis<'a> {
     headers: Vec<Set>,
     /// Blocks that are open at this point of the pass.
     blocks: Vec<Block>,
+    /// Live locals where exceptions go, for each open block that catches any.
+    handlers: Vec<Set>,
 }
 
 struct Block {
@@ -102,11 +104,19 @@ struct Block {
     /// Live locals at the start of the `else` part.
     alternative: Option<Set>,
     loop_number: u32,
+    /// Where exceptions go in the block: number of the set, plus one, or zero if they leave the function.
+    handler: usize,
+    /// Number of sets before the block.
+    handlers: usize,
+    /// Live locals at the starts of the parts of a `try` block that handle exceptions.
+    catches: Set,
+    /// Whether one of these handles all.
+    catches_all: bool,
 }
 
 impl<'a> Analysis<'a> {
     fn new(scan: &'a Scan, budget: Budget) -> Self {
-        Self { scan, budget, headers: Vec::new(), blocks: Vec::new() }
+        Self { scan, budget, headers: Vec::new(), blocks: Vec::new(), handlers: Vec::new() }
     }
 
     fn run(mut self) -> Result<Liveness, Stop> {
@@ -128,6 +138,7 @@ impl<'a> Analysis<'a> {
         let mut changed = false;
         let mut live = Set::default();
         self.blocks.clear();
+        self.handlers.clear();
         self.budget.start_pass();
         for event in self.scan.events.iter().rev() {
             match *event {
@@ -135,7 +146,48 @@ impl<'a> Analysis<'a> {
                 Event::Write(local) => live.remove(local, &mut self.budget)?,
                 Event::Safepoint(number) => safepoint(number, &live)?,
                 Event::End(loop_number) => {
-                    self.blocks.push(Block { after: live.clone(), alternative: None, loop_number });
+                    self.open(&live, loop_number, self.handler());
+                }
+                Event::EndTry(number) => {
+                    let Try { targets: (start, end), all } = self.scan.tries[number as usize];
+                    let mut caught = Set::default();
+                    for &depth in &self.scan.branch_tables[start as usize..end as usize] {
+                        let target = self.target(depth).clone();
+                        caught.union(&target, &mut self.budget)?;
+                    }
+                    self.open(&live, NO_LOOP, self.handler());
+                    self.catch(caught, all)?;
+                }
+                Event::EndCatch => self.open(&live, NO_LOOP, self.handler()),
+                Event::Delegate(depth) => {
+                    let block = self.blocks.len().checked_sub(1 + depth as usize);
+                    let handler = block.map_or(0, |block| self.blocks[block].handler);
+                    self.open(&live, NO_LOOP, handler);
+                }
+                Event::Catch { first, all } => {
+                    if let Some(block) = self.blocks.last_mut() {
+                        block.catches.union(&live, &mut self.budget)?;
+                        block.catches_all |= all;
+                        live = block.after.clone();
+                        if first {
+                            let (caught, all) = (std::mem::take(&mut block.catches), block.catches_all);
+                            self.catch(caught, all)?;
+                        }
+                    }
+                }
+                Event::Try => {
+                    if let Some(block) = self.blocks.pop() {
+                        self.handlers.truncate(block.handlers);
+                    }
+                }
+                Event::Throwing => {
+                    if let Some(caught) = self.handler().checked_sub(1) {
+                        live.union(&self.handlers[caught], &mut self.budget)?;
+                    }
+                }
+                Event::Throw => {
+                    let caught = self.handler().checked_sub(1);
+                    live = caught.map_or_else(Set::default, |caught| self.handlers[caught].clone());
                 }
                 Event::Else => {
                     if let Some(block) = self.blocks.last_mut() {
@@ -171,6 +223,37 @@ impl<'a> Analysis<'a> {
             }
         }
         Ok(changed)
+    }
+
+    /// Comes to the end of a block in which exceptions go to a handler.
+    fn open(&mut self, live: &Set, loop_number: u32, handler: usize) {
+        self.blocks.push(Block {
+            after: live.clone(),
+            alternative: None,
+            loop_number,
+            handler,
+            handlers: self.handlers.len(),
+            catches: Set::default(),
+            catches_all: false,
+        });
+    }
+
+    /// Takes note of the live locals where exceptions go in the block: if not all of them are caught, they can also go where those of
+    /// the block around it go.
+    fn catch(&mut self, mut caught: Set, all: bool) -> Result<(), Stop> {
+        if let Some(outer) = self.handler().checked_sub(1).filter(|_| !all) {
+            caught.union(&self.handlers[outer], &mut self.budget)?;
+        }
+        self.handlers.push(caught);
+        if let Some(block) = self.blocks.last_mut() {
+            block.handler = self.handlers.len();
+        }
+        Ok(())
+    }
+
+    /// Where exceptions go at this point of the pass. See [`Block::handler`].
+    fn handler(&self) -> usize {
+        self.blocks.last().map_or(0, |block| block.handler)
     }
 
     /// Live locals where a branch goes.
@@ -239,6 +322,60 @@ mod tests {
             (if (local.get 0) (then (local.set 1 (i32.const 0))))
             (drop (local.get 1)))";
         assert_eq!(live(without_else), [vec![0, 1]]);
+    }
+
+    #[test]
+    fn exceptions_go_to_handlers() {
+        // Local 0 is read where the exception goes, local 1 behind the block, local 2 where nothing goes that is thrown in it.
+        let module = |catch: &str| {
+            format!(
+                "(tag) (func (param i32 i32) (local i32)
+                    (block $outer
+                        (block $h
+                            (try_table {catch}
+                                call $stop
+                                (if (local.get 1) (then (throw 0))))
+                            (drop (local.get 1))
+                            (return))
+                        (drop (local.get 0))
+                        (return))
+                    (drop (local.get 2)))"
+            )
+        };
+        assert_eq!(live(&module("(catch_all $h)")), [vec![0, 1]]);
+        assert_eq!(live(&module("(catch 0 $h) (catch_all $outer)")), [vec![0, 1, 2]]);
+        assert_eq!(live(&module("(catch_all $h) (catch 0 $outer)")), [vec![0, 1]]);
+        assert_eq!(live(&module("")), [vec![1]]);
+        // What is not caught goes on to the next block around.
+        let nested = "(tag) (func (param i32 i32)
+            (block $h
+                (try_table (catch 0 $h)
+                    (try_table (catch 0 1) call $stop (local.set 0 (i32.const 1)))
+                    call $stop)
+                (return))
+            (drop (local.get 0)))";
+        assert_eq!(live(nested), [vec![0], vec![0]]);
+    }
+
+    #[test]
+    fn older_handlers_are_parts_of_blocks() {
+        let code = "(tag) (func (param i32 i32)
+            try
+                call $stop
+                try
+                    call $stop
+                delegate 1
+                (drop (local.get 1))
+            catch 0
+                call $stop
+                (drop (local.get 0))
+                rethrow 0
+            catch_all
+                (local.set 0 (i32.const 1))
+                call $stop
+            end)";
+        // The exception that is thrown again is local 2. Nothing that is thrown in the inner block gets to the handlers.
+        assert_eq!(live(code), [vec![0, 1], vec![1], vec![0, 2], vec![]]);
     }
 
     #[test]

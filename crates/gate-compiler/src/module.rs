@@ -3,14 +3,15 @@
 mod names;
 mod sections;
 
-use crate::compiled::Export;
+use crate::compiled::{Export, Signature};
 use crate::const_expr::Const;
 use crate::error::{CompileError, ErrorKind};
 use crate::features::Features;
 use crate::imports::ImportResolver;
 use crate::options::Options;
-use crate::value::{FuncType, ValType};
+use crate::value::{FuncType, HeapType, RefType, ValType};
 use std::collections::HashMap;
+use wasmparser::types::CoreTypeId;
 use wasmparser::{FuncToValidate, FunctionBody, Validator, ValidatorResources, WasmFeatures};
 
 /// A parsed module.
@@ -19,6 +20,10 @@ pub(crate) struct Module<'a> {
     pub(crate) types: Vec<FuncType>,
     /// For each type index, the number which it shares with all equal types.
     pub(crate) signatures: Vec<u32>,
+    /// The same numbers by the validator's identifiers.
+    pub(crate) type_numbers: HashMap<CoreTypeId, u32>,
+    /// Type index of each tag.
+    pub(crate) tags: Vec<u32>,
     /// Type index of each function, imported ones first.
     pub(crate) functions: Vec<u32>,
     /// Host function of each imported function.
@@ -48,6 +53,8 @@ pub(crate) struct Body<'a> {
 
 pub(crate) struct Table {
     pub(crate) ty: ValType,
+    /// First value of the elements.
+    pub(crate) initial: u32,
     pub(crate) min: u32,
     /// Greatest number of elements: declared, else the limit.
     pub(crate) max: u32,
@@ -142,6 +149,64 @@ impl<'a> Module<'a> {
         distinct
     }
 
+    /// The types that have numbers of their own, with the first index of each, if something refers to them by number: tags, and
+    /// typed references in types of functions, tables and globals.
+    pub(crate) fn referenced_signatures(&self) -> Vec<Signature> {
+        let is_typed =
+            |ty: &ValType| matches!(ty, ValType::Ref(RefType { heap: HeapType::Signature(_), .. }));
+        let any_typed = self.types.iter().any(|ty| ty.params.iter().chain(&ty.results).any(is_typed))
+            || self.tables.iter().any(|table| is_typed(&table.ty))
+            || self.globals.iter().any(|global| is_typed(&global.ty));
+        if !any_typed && self.tags.is_empty() {
+            return Vec::new();
+        }
+        let mut signatures: Vec<Signature> = Vec::new();
+        for (type_index, (ty, &signature)) in (0..).zip(self.types.iter().zip(&self.signatures)) {
+            // Numbers are given in the order of their first use.
+            if signature as usize == signatures.len() {
+                signatures.push(Signature { ty: ty.clone(), type_index });
+            }
+        }
+        signatures
+    }
+
+    /// Types of the values that an exception with a tag carries.
+    pub(crate) fn tag_values(&self, tag: u32) -> &[ValType] {
+        &self.types[self.tags[tag as usize] as usize].params
+    }
+
+    /// The type of a value. `None` if it is of a feature that is not supported.
+    pub(crate) fn value_type(&self, ty: wasmparser::ValType) -> Option<ValType> {
+        Some(match ty {
+            wasmparser::ValType::I32 => ValType::I32,
+            wasmparser::ValType::I64 => ValType::I64,
+            wasmparser::ValType::F32 => ValType::F32,
+            wasmparser::ValType::F64 => ValType::F64,
+            wasmparser::ValType::V128 => ValType::V128,
+            wasmparser::ValType::Ref(ty) => self.reference_type(ty)?,
+        })
+    }
+
+    /// The type of a reference. `None` if it is of a feature that is not supported.
+    pub(crate) fn reference_type(&self, ty: wasmparser::RefType) -> Option<ValType> {
+        use wasmparser::{AbstractHeapType, HeapType as Heap, UnpackedIndex};
+        let heap = match ty.heap_type() {
+            Heap::Abstract { shared: false, ty: AbstractHeapType::Func } => HeapType::Func,
+            Heap::Abstract { shared: false, ty: AbstractHeapType::Extern } => HeapType::Extern,
+            // A reference to no exception is one to an exception that there never is.
+            Heap::Abstract { shared: false, ty: AbstractHeapType::Exn | AbstractHeapType::NoExn } => {
+                HeapType::Exn
+            }
+            // A module's types are all of functions.
+            Heap::Concrete(UnpackedIndex::Module(index)) => {
+                HeapType::Signature(*self.signatures.get(index as usize)?)
+            }
+            Heap::Concrete(UnpackedIndex::Id(id)) => HeapType::Signature(*self.type_numbers.get(&id)?),
+            _ => return None,
+        };
+        Some(ValType::reference(RefType { heap, nullable: ty.is_nullable() }))
+    }
+
     pub(crate) fn imported_functions(&self) -> u32 {
         self.imports.len() as u32
     }
@@ -160,6 +225,9 @@ fn invalidity(wasm: &[u8], features: Features) -> Option<CompileError> {
 /// The features of WebAssembly that modules may use.
 pub(crate) fn wasm_features(features: Features) -> WasmFeatures {
     let mut wasm = WasmFeatures::WASM2;
+    wasm.set(WasmFeatures::EXCEPTIONS, features.exceptions);
+    wasm.set(WasmFeatures::LEGACY_EXCEPTIONS, features.legacy_exceptions);
+    wasm.set(WasmFeatures::FUNCTION_REFERENCES, features.function_references);
     wasm.set(WasmFeatures::TAIL_CALL, features.tail_calls);
     wasm.set(WasmFeatures::MULTI_MEMORY, features.multi_memory);
     wasm.set(WasmFeatures::EXTENDED_CONST, features.extended_const);
@@ -168,34 +236,4 @@ pub(crate) fn wasm_features(features: Features) -> WasmFeatures {
     // The validator allows it as a part of garbage collection. The rest of that is refused when types are converted.
     wasm.set(WasmFeatures::GC, features.const_globals);
     wasm
-}
-
-/// The type of a value. `None` if it is of a feature that is not supported.
-pub(crate) fn value_type(ty: wasmparser::ValType) -> Option<ValType> {
-    Some(match ty {
-        wasmparser::ValType::I32 => ValType::I32,
-        wasmparser::ValType::I64 => ValType::I64,
-        wasmparser::ValType::F32 => ValType::F32,
-        wasmparser::ValType::F64 => ValType::F64,
-        wasmparser::ValType::V128 => ValType::V128,
-        wasmparser::ValType::Ref(ty) => reference_type(ty)?,
-    })
-}
-
-/// The type of an operand. To the validator, a reference made by `ref.func` is of its function's own type.
-pub(crate) fn operand_type(ty: wasmparser::ValType) -> Option<ValType> {
-    match ty {
-        // A module's types are all of functions.
-        wasmparser::ValType::Ref(ty) if ty.is_concrete_type_ref() => Some(ValType::FuncRef),
-        _ => value_type(ty),
-    }
-}
-
-/// The type of a reference. `None` if it is of a feature that is not supported.
-pub(crate) fn reference_type(ty: wasmparser::RefType) -> Option<ValType> {
-    match ty {
-        wasmparser::RefType::FUNCREF => Some(ValType::FuncRef),
-        wasmparser::RefType::EXTERNREF => Some(ValType::ExternRef),
-        _ => None,
-    }
 }

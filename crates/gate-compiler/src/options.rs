@@ -69,6 +69,8 @@ pub struct Limits {
     pub tables: u32,
     /// Number of elements of a table. A table that declares no maximum gets this one.
     pub table_elements: u32,
+    /// Number of tags of exceptions.
+    pub tags: u32,
     /// Number of linear memories.
     pub memories: u32,
     /// Size of the text, in bytes.
@@ -86,6 +88,7 @@ impl Default for Limits {
             globals: 1_000_000,
             tables: 100,
             table_elements: 10_000_000,
+            tags: 100_000,
             memories: 100,
             text_size: 1 << 30,
         }

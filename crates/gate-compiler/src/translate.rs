@@ -7,6 +7,8 @@
 //! | [`unroll`] | small loops, several times |
 //! | [`call`] | direct and indirect calls |
 //! | [`tail_call`] | calls that take the caller's place |
+//! | [`exception`], [`legacy`] | throwing and catching exceptions, in both encodings |
+//! | [`reference`] | typed references |
 //! | [`variable`] | locals and globals |
 //! | [`memory`], [`table`] | accesses |
 //! | [`memory64`] | bounds of accesses with 64-bit addresses |
@@ -23,11 +25,14 @@ mod bulk;
 mod call;
 mod control;
 mod emit;
+mod exception;
 mod frame;
 mod function;
+mod legacy;
 mod memory;
 mod memory64;
 mod numeric;
+mod reference;
 mod resume;
 mod safepoint;
 mod signature;

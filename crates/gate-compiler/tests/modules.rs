@@ -384,12 +384,29 @@ fn hostile_functions_are_refused_or_compiled_in_time() {
 
 #[test]
 fn features_beyond_are_refused() {
-    for wat in ["(module (memory 1 1 shared))", "(module (type (struct)))"] {
+    for wat in ["(module (memory 1 1 shared))", "(module (type (struct)))", "(module (func (param anyref)))"]
+    {
         for const_globals in [false, true] {
             let features = Features { const_globals, ..Features::default() };
             let error = compiled_with(wat, &Options { features, ..Options::default() }).unwrap_err();
             assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported), "{wat}: {error}");
         }
+    }
+    for (wat, features) in [
+        ("(module (tag))", Features { exceptions: false, ..Features::default() }),
+        ("(module (func try end))", Features { legacy_exceptions: false, ..Features::default() }),
+        (
+            "(module (func (param (ref null 0))))",
+            Features { function_references: false, ..Features::default() },
+        ),
+        (
+            "(module (func (param (ref func))))",
+            Features { function_references: false, ..Features::default() },
+        ),
+    ] {
+        let error = compiled_with(wat, &Options { features, ..Options::default() }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{wat}: {error}");
+        compiled_with(wat, &Options::default()).unwrap();
     }
     let component = b"\0asm\x0d\0\x01\0";
     let error = compile(component, &Options::default(), &WasiImports).unwrap_err();

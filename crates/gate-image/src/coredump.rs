@@ -173,7 +173,7 @@ impl std::fmt::Debug for CoreMemory<'_> {
 }
 
 fn val_type(ty: ValType) -> wasm_encoder::ValType {
-    match ty {
+    match ty.general() {
         ValType::I32 => wasm_encoder::ValType::I32,
         ValType::I64 => wasm_encoder::ValType::I64,
         ValType::F32 => wasm_encoder::ValType::F32,
@@ -181,6 +181,7 @@ fn val_type(ty: ValType) -> wasm_encoder::ValType {
         ValType::V128 => wasm_encoder::ValType::V128,
         ValType::FuncRef => wasm_encoder::ValType::FUNCREF,
         ValType::ExternRef => wasm_encoder::ValType::EXTERNREF,
+        ValType::ExnRef | ValType::Ref(_) => wasm_encoder::ValType::EXNREF,
     }
 }
 
@@ -193,5 +194,9 @@ fn constant(value: Value) -> ConstExpr {
         Value::V128(v) => ConstExpr::v128_const(v as i128),
         Value::FuncRef(_) => ConstExpr::ref_null(wasm_encoder::HeapType::FUNC),
         Value::ExternRef(_) => ConstExpr::ref_null(wasm_encoder::HeapType::EXTERN),
+        Value::ExnRef(_) => ConstExpr::ref_null(wasm_encoder::HeapType::Abstract {
+            shared: false,
+            ty: wasm_encoder::AbstractHeapType::Exn,
+        }),
     }
 }

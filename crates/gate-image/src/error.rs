@@ -197,6 +197,7 @@ fn kind_name(kind: ExportKind) -> &'static str {
         ExportKind::Table => "table",
         ExportKind::Memory => "memory",
         ExportKind::Global => "global",
+        ExportKind::Tag => "tag",
     }
 }
 

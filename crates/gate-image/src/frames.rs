@@ -13,6 +13,7 @@ pub use error::FramesError;
 pub(crate) use stored::{push_value, read_value};
 
 use crate::error::ImageError;
+use crate::exceptions::refers_to_function;
 use crate::program::Program;
 use chain::Chain;
 use gate_compiler::{Maps, Safepoint, SafepointKind, ValType, Value};
@@ -96,9 +97,20 @@ impl Frames {
         for place in &self.frames {
             let old = &from.safepoints[place.safepoint];
             let (index, new) = chain.find(old.function, old.code_offset)?;
-            if (new.kind, &new.locals, &new.operands) != (old.kind, &old.locals, &old.operands) {
+            let locals =
+                |point: &Safepoint| -> Vec<u32> { point.locals.iter().map(|local| local.0).collect() };
+            let same_types = types(old).map(ValType::general).eq(types(new).map(ValType::general));
+            if new.kind != old.kind || locals(old) != locals(new) || !same_types {
                 let (function, code_offset) = (old.function, old.code_offset);
                 return Err(FramesError::Values { frame: frames.len(), function, code_offset });
+            }
+            // Another compiler may know more about the types.
+            let mut slots = Slots { rest: &self.slots[place.start..] };
+            for (old, new) in types(old).zip(types(new)) {
+                let value = slots.next(old);
+                if old != new {
+                    check_reference(value, new, program, to)?;
+                }
             }
             chain.push(new)?;
             frames.push(Place { safepoint: index, start: place.start });
@@ -106,6 +118,15 @@ impl Frames {
         chain.finish(Some(self.called))?;
         let slots = self.slots.clone();
         Ok(Self { program: program.clone(), frames, slots, called: self.called })
+    }
+
+    /// All values, innermost frame first.
+    pub(crate) fn values(&self) -> Result<impl Iterator<Item = Value>, ImageError> {
+        let maps = self.program.maps()?;
+        Ok(self.frames.iter().flat_map(move |place| {
+            let mut slots = Slots { rest: &self.slots[place.start..] };
+            types(&maps.safepoints[place.safepoint]).map(move |ty| slots.next(ty))
+        }))
     }
 
     fn frame(&self, maps: &Maps, place: &Place) -> Frame {
@@ -150,12 +171,20 @@ fn slots_size(safepoint: &Safepoint) -> usize {
     types(safepoint).map(|ty| ty.slot_size() as usize).sum()
 }
 
-/// A reference to a function that does not exist is refused.
-fn check_reference(value: Value, program: &Program) -> Result<(), FramesError> {
-    let count = program.info().functions.len();
+/// A reference to a function that does not exist, or is not of the right type, is refused.
+fn check_reference(value: Value, ty: ValType, program: &Program, maps: &Maps) -> Result<(), FramesError> {
+    let info = program.info();
     match value {
-        Value::FuncRef(Some(function)) if function as usize >= count => {
-            Err(FramesError::Reference { function, count })
+        Value::FuncRef(Some(function)) => {
+            let count = info.functions.len();
+            if function as usize >= count {
+                return Err(FramesError::Reference { function, count });
+            }
+            let signature = |number: u32| maps.signatures.get(number as usize);
+            match refers_to_function(value, ty, info, signature) {
+                true => Ok(()),
+                false => Err(FramesError::ReferenceType { function, expected: ty }),
+            }
         }
         _ => Ok(()),
     }

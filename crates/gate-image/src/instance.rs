@@ -20,6 +20,7 @@ pub(crate) use stopped::{PreparedFrames, Stopped, StoppedFrames, check_call};
 
 use crate::backtrace::Backtrace;
 use crate::error::{ImageError, InstanceError, ProgramError};
+use crate::exceptions::is_of_type;
 use crate::exit::Exit;
 use crate::memory::GuestMemory;
 use crate::placement::Placement;
@@ -312,7 +313,10 @@ impl Instance {
         }
         let ty = self.function_type(function)?;
         self.program.trampoline(function).ok_or(ProgramError::NotCallable { function })?;
-        if !ty.params.iter().copied().eq(args.iter().map(|arg| arg.ty())) {
+        // There is no way to have an exception, but to be thrown it.
+        let is_exception = |arg: &Value| matches!(arg, Value::ExnRef(Some(_)));
+        let types = ty.params.iter().map(|ty| ty.general());
+        if !types.eq(args.iter().map(|arg| arg.ty())) || args.iter().any(is_exception) {
             return Err(ProgramError::WrongArguments {
                 name: name.into(),
                 expected: ty.clone(),
@@ -327,6 +331,14 @@ impl Instance {
             {
                 return Err(ProgramError::NoSuchFunction { function, count }.into());
             }
+        }
+        if !ty.params.iter().zip(args).all(|(&ty, &arg)| is_of_type(arg, ty, self.program.info())) {
+            return Err(ProgramError::WrongArguments {
+                name: name.into(),
+                expected: ty.clone(),
+                given: args.iter().map(|arg| arg.ty()).collect(),
+            }
+            .into());
         }
         self.region().set_entry_values(args)?;
         self.entry = Some(function);

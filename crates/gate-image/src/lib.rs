@@ -43,6 +43,7 @@ mod chunks;
 mod coredump;
 mod entry_file;
 mod error;
+mod exceptions;
 mod exit;
 mod extents;
 mod fork;

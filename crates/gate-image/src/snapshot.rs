@@ -42,6 +42,7 @@ const SNAPSHOT_SECTION: &str = "gate.snapshot";
 const FEATURES_SECTION: &str = "gate.features";
 const MEMORY_SECTION: &str = "gate.memory";
 const STATE_SECTION: &str = "gate.state";
+const EXCEPTIONS_SECTION: &str = "gate.exceptions";
 const STACK_SECTION: &str = "gate.stack";
 const TRACE_SECTION: &str = "gate.trace";
 const SERVICE_SECTION: &str = "gate.service";
@@ -76,7 +77,7 @@ pub fn is_snapshot(beginning: &[u8]) -> bool {
 
 /// Copies what of the pieces, which are in order, is in the range of `buf`, which begins at `offset`. Returns whether there is
 /// something.
-fn overlay(pieces: &[Piece], offset: u64, buf: &mut [u8]) -> bool {
+pub(crate) fn overlay(pieces: &[Piece], offset: u64, buf: &mut [u8]) -> bool {
     let mut any = false;
     let end = offset + buf.len() as u64;
     let first = pieces.partition_point(|piece| piece.offset + piece.bytes.len() as u64 <= offset);

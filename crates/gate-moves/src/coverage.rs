@@ -29,7 +29,7 @@ const KINDS: [Kind; 5] = [
     Kind::Safepoint(SafepointKind::Instruction),
     Kind::HostFunction,
 ];
-const TYPES: [ValType; 7] = [
+const TYPES: [ValType; 8] = [
     ValType::I32,
     ValType::I64,
     ValType::F32,
@@ -37,6 +37,7 @@ const TYPES: [ValType; 7] = [
     ValType::V128,
     ValType::FuncRef,
     ValType::ExternRef,
+    ValType::ExnRef,
 ];
 /// What is looked for besides types.
 const NAN: &str = "NaN";
@@ -100,7 +101,7 @@ impl fmt::Display for Kind {
 }
 
 fn name(ty: ValType) -> &'static str {
-    match ty {
+    match ty.general() {
         ValType::I32 => "i32",
         ValType::I64 => "i64",
         ValType::F32 => "f32",
@@ -108,6 +109,7 @@ fn name(ty: ValType) -> &'static str {
         ValType::V128 => "v128",
         ValType::FuncRef => "funcref",
         ValType::ExternRef => "externref",
+        ValType::ExnRef | ValType::Ref(_) => "exnref",
     }
 }
 

@@ -69,7 +69,7 @@ fn config(traps: bool) -> Config {
         // Other engines choose other results.
         relaxed_simd_enabled: false,
         threads_enabled: false,
-        exceptions_enabled: false,
+        exceptions_enabled: true,
         tail_call_enabled: true,
         memory64_enabled: true,
         gc_enabled: false,
@@ -204,10 +204,14 @@ fn argument(body: &mut Function, ty: ValType, rng: &mut StdRng) -> anyhow::Resul
         ValType::V128 => Instruction::V128Const(rng.random()),
         ValType::FUNCREF => Instruction::RefNull(wasm_encoder::HeapType::FUNC),
         ValType::EXTERNREF => Instruction::RefNull(wasm_encoder::HeapType::EXTERN),
+        ValType::EXNREF => Instruction::RefNull(EXN),
         other => bail!("a parameter of type {other}"),
     });
     Ok(())
 }
+
+const EXN: wasm_encoder::HeapType =
+    wasm_encoder::HeapType::Abstract { shared: false, ty: wasm_encoder::AbstractHeapType::Exn };
 
 /// Takes a value from the stack, and adds what it consists of to the local.
 fn mix(body: &mut Function, ty: ValType, sum: u32) {

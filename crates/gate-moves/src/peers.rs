@@ -7,10 +7,21 @@ mod wasmtime;
 
 use crate::account::Account;
 use crate::subject::Subject;
+use wasmparser::{Validator, WasmFeatures};
+
+/// What all of them know.
+const COMMON: WasmFeatures = WasmFeatures::WASM2
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64);
 
 /// Another engine.
 trait Peer {
     fn name(&self) -> &'static str;
+
+    /// What it knows of WebAssembly. Other programs are not run in it.
+    fn features(&self) -> WasmFeatures;
 
     /// Runs a program.
     ///
@@ -44,11 +55,14 @@ impl Peers {
         if subject.incomparable {
             return Vec::new();
         }
+        let knows = |peer: &dyn Peer| {
+            Validator::new_with_features(peer.features()).validate_all(&subject.wasm).is_ok()
+        };
         let difference = |peer: &dyn Peer| match peer.run(subject) {
             Ok(theirs) => account.difference(&theirs),
             Err(error) => Some(format!("{:?} instead of an error: {error:#}", account.end)),
         };
-        let all = self.peers.iter().filter_map(|peer| {
+        let all = self.peers.iter().filter(|peer| knows(&***peer)).filter_map(|peer| {
             difference(&**peer).map(|difference| format!("from {}: {difference}", peer.name()))
         });
         all.collect()

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmparser::WasmFeatures;
 
 /// How a suspended program goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,7 +226,10 @@ impl<'a> Run<'a> {
         let mut snapshot = Vec::new();
         let wasm = &self.compiled.subject.wasm;
         runner.executor.snapshot(&mut self.instance, wasm, &mut self.wasi, &mut snapshot).await?;
-        wasmparser::Validator::new().validate_all(&snapshot).context("validate the snapshot")?;
+        let features = WasmFeatures::default() | WasmFeatures::LEGACY_EXCEPTIONS;
+        wasmparser::Validator::new_with_features(features)
+            .validate_all(&snapshot)
+            .context("validate the snapshot")?;
         Ok(snapshot)
     }
 

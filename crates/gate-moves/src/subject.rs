@@ -35,8 +35,19 @@ macro_rules! written {
 }
 
 /// Programs which stop at places of every kind with values of every type.
-const HAND_WRITTEN: &[(&str, &str)] =
-    written!["bulk", "deep", "floats", "relaxed", "start", "tails", "values", "wide"];
+const HAND_WRITTEN: &[(&str, &str)] = written![
+    "bulk",
+    "deep",
+    "exceptions",
+    "floats",
+    "legacy",
+    "references",
+    "relaxed",
+    "start",
+    "tails",
+    "values",
+    "wide"
+];
 
 /// A WASI command that is stopped in host calls.
 const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));

@@ -61,7 +61,7 @@ pub struct Context {
     reserved: [u64; 2],
 
     // Here end the fields that only cold code uses.
-    /// Non-zero while frames are being left and written down. Set and tested synchronously.
+    /// One of [`Unwinding`]: non-zero while frames are being left. Set and tested synchronously.
     pub unwinding: u32,
     /// [`RAISED`] when the program is asked to stop at its next loop header, else zero. Set by a signal handler.
     pub suspend_request: u32,
@@ -75,6 +75,19 @@ const _: () = assert!(context_offset!(unwinding) == -16);
 
 /// Value of [`Context::suspend_request`]. Greater than the low half of every context address, as these are aligned.
 pub const RAISED: u32 = u32::MAX;
+
+/// Values of [`Context::unwinding`]: why functions return zeros to their callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Unwinding {
+    /// They don't.
+    No = 0,
+    /// The program is stopped: each function writes its frame down.
+    Stop = 1,
+    /// An exception looks for its handler. It is record 0 of those at [`ExceptionDesc::distance`]. No safepoint lies between the
+    /// instruction that throws it and the handler.
+    Exception = 2,
+}
 
 /// Stack space that a wasm function's entry check leaves to functions without one, to rt and to
 /// what the check itself does not count, in bytes. The part of the stack above [`Context::stack_low`]
@@ -218,6 +231,66 @@ pub struct TableDesc {
     pub max: u32,
 }
 
+/// Exceptions of a program whose module has tags: the records' place, and which of them are free.
+///
+/// A record is an [`ExceptionHead`] and the values that the exception carries, one slot each: 16 bytes for vectors, 8 for
+/// others. Record 0 is the exception that is looking for its handler. The others are what references to exceptions refer to: such
+/// a reference is [`EXCEPTION_REFERENCE`] plus the record's number, or zero for null.
+///
+/// Records are not freed one by one. When there are [`ExceptionDesc::threshold`] of them, rt looks for references in all that the
+/// program can reach, and frees the records to which there is none. It takes for a reference whatever looks like one.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExceptionDesc {
+    /// Distance of record 0 below the context address, in bytes.
+    pub distance: u64,
+    /// Size of a record, in bytes.
+    pub record_size: u32,
+    /// Number of records that there is room for.
+    pub capacity: u32,
+    /// Number of records that are or have been in use, or zero for one. Those behind have never been written to.
+    pub used: u32,
+    /// The first record that is free among these. Zero for none. Each has the number of the next one in [`ExceptionHead::link`].
+    pub free: u32,
+    /// When [`ExceptionDesc::used`] gets here, unused ones are freed first. Zero means [`EXCEPTIONS_AT_FIRST`].
+    pub threshold: u32,
+    /// Number of tables. Their descriptors follow each other downwards.
+    pub tables: u32,
+    /// Distance of the first table's [`TableDesc`].
+    pub table_descs: u64,
+    /// Distance of the lowest global.
+    pub globals: u64,
+    /// Size of all globals, in bytes.
+    pub globals_size: u64,
+    /// Distance of the stack's end: the size of the instance region.
+    pub stack_end: u64,
+}
+
+/// What precedes the values in the record of an exception.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct ExceptionHead {
+    /// The exception's tag, plus one. Zero for a free record.
+    pub tag: u32,
+    /// Record 0: the exception's number if it has one already, else zero. Others: the next free record; rt's.
+    pub link: u32,
+}
+
+/// What is added to the number of an exception to make a reference of it. Programs rarely have such numbers.
+pub const EXCEPTION_REFERENCE: u32 = 0xe5c0_0000;
+
+/// Greatest number of records of a program, record 0 included.
+pub const MAX_EXCEPTIONS: u32 = 1 << 16;
+
+/// Greatest size of all records of a program, in bytes, unless [`MIN_EXCEPTIONS`] take more.
+pub const MAX_EXCEPTIONS_SIZE: u64 = 4 << 20;
+
+/// Least number of records, record 0 included.
+pub const MIN_EXCEPTIONS: u32 = 256;
+
+/// How many records are in use before unused ones are freed for the first time.
+pub const EXCEPTIONS_AT_FIRST: u32 = 256;
+
 /// rt functions that compiled code calls through [`Context::rt`].
 ///
 /// All follow the System V calling convention and take the context address as first argument, except
@@ -261,6 +334,10 @@ pub enum RtFunction {
     /// `fn(ctx)`: freezes the program, requested or not ([`FrozenBy::Breakpoint`]). Otherwise like
     /// [`RtFunction::Safepoint`].
     Breakpoint = 11,
+    /// `fn(ctx, desc) -> u32`: a reference to the exception that is record 0 of an [`ExceptionDesc`].
+    ExceptionNew = 12,
+    /// `fn(ctx, desc, reference: u32)`: makes record 0 of the exception to which a reference refers. It is not null.
+    ExceptionThrow = 13,
 }
 
 impl RtFunction {

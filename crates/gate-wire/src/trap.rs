@@ -6,7 +6,8 @@ macro_rules! traps {
     ($($(#[$doc:meta])* $variant:ident = $id:literal, $name:literal, $message:literal;)*) => {
         /// Reason why a program stopped running.
         ///
-        /// The numbers are part of the guest ABI. Numbers 11 to 13 refine what the original reported as 5 to 9.
+        /// The numbers are part of the guest ABI. Numbers 11 to 13 refine what the original reported as 5 to 9; 14 to 16
+        /// are of instructions that it did not have.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum TrapId {
@@ -71,6 +72,12 @@ traps! {
     IndirectCallToNull = 12, "indirect_call_to_null", "uninitialized element";
     /// A NaN was converted to an integer.
     InvalidConversionToInteger = 13, "invalid_conversion_to_integer", "invalid conversion to integer";
+    /// No function on the stack catches an exception that was thrown.
+    UncaughtException = 14, "uncaught_exception", "uncaught exception";
+    /// A null reference was used as something.
+    NullReference = 15, "null_reference", "null reference";
+    /// The program refers to more exceptions at the same time than there is room for.
+    TooManyExceptions = 16, "too_many_exceptions", "too many exceptions";
     /// The program used something that its policy does not support.
     AbiDeficiency = 27, "abi_deficiency", "unsupported host function behavior";
     /// The program broke a rule of the guest ABI.
@@ -96,7 +103,7 @@ mod tests {
         for &trap in TrapId::ALL {
             assert_eq!(TrapId::from_number(trap as u32), Some(trap));
         }
-        assert_eq!(TrapId::from_number(14), None);
+        assert_eq!(TrapId::from_number(17), None);
         assert_eq!(TrapId::from_number(u32::MAX), None);
     }
 }

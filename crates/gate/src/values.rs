@@ -25,7 +25,7 @@ pub(crate) fn print_results(results: &[Value]) -> String {
 }
 
 fn parse_value(ty: ValType, text: &str) -> Option<Value> {
-    Some(match ty {
+    Some(match ty.general() {
         ValType::I32 => Value::I32(parse_integer(text, 32)? as i32),
         ValType::I64 => Value::I64(parse_integer(text, 64)? as i64),
         ValType::F32 => Value::F32(text.parse::<f32>().ok()?.to_bits()),
@@ -33,7 +33,8 @@ fn parse_value(ty: ValType, text: &str) -> Option<Value> {
         ValType::V128 => Value::V128(parse_unsigned(text)?),
         ValType::FuncRef if text == "null" => Value::FuncRef(None),
         ValType::ExternRef if text == "null" => Value::ExternRef(None),
-        ValType::FuncRef | ValType::ExternRef => return None,
+        ValType::ExnRef if text == "null" => Value::ExnRef(None),
+        _ => return None,
     })
 }
 
@@ -66,7 +67,8 @@ fn format_value(value: Value) -> String {
         Value::V128(v) => v.to_string(),
         Value::FuncRef(Some(index)) => format!("function {index}"),
         Value::ExternRef(Some(number)) => format!("extern {number}"),
-        Value::FuncRef(None) | Value::ExternRef(None) => "null".into(),
+        Value::ExnRef(Some(number)) => format!("exception {number}"),
+        Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None) => "null".into(),
     }
 }
 

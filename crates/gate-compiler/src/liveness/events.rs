@@ -2,7 +2,7 @@
 
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::stretch::Stretch;
-use wasmparser::{FunctionBody, Operator};
+use wasmparser::{Catch, FunctionBody, Operator, TryTable};
 
 /// What of a function's code matters to liveness. Code that cannot be reached is left out, by the same
 /// rules as in translation.
@@ -16,8 +16,22 @@ pub(crate) struct Scan {
     pub(super) safepoints: Vec<u64>,
     /// Number of loops.
     pub(super) loops: u32,
+    /// `try_table` blocks.
+    pub(super) tries: Vec<Try>,
+    /// Number of locals that keep exceptions: of `catch` and `catch_all` instructions up to the last whose exception is thrown
+    /// again.
+    pub(crate) caught: u32,
     /// Locals that are read anywhere, ascending. Events number the locals by their position here.
     pub(super) read_locals: Vec<u32>,
+}
+
+/// What a `try_table` block catches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Try {
+    /// Where exceptions go, as depths from outside: a range of [`Scan::branch_tables`].
+    pub(super) targets: (u32, u32),
+    /// Whether all exceptions are caught.
+    pub(super) all: bool,
 }
 
 /// Something in the code.
@@ -47,6 +61,25 @@ pub(super) enum Event {
     BranchTable(u32, u32),
     /// Return, tail call or trap.
     Leave,
+    /// Something can be thrown.
+    Throwing,
+    /// Something is thrown.
+    Throw,
+    /// Start of a `try_table` block, or of a `try` block of the older encoding.
+    Try,
+    /// End of a `try_table` block, by number.
+    EndTry(u32),
+    /// Start of a part of a `try` block that handles exceptions.
+    Catch {
+        /// Whether it is the block's first such part.
+        first: bool,
+        /// Whether it handles all exceptions.
+        all: bool,
+    },
+    /// End of a `try` block.
+    EndCatch,
+    /// End of a `try` block whose exceptions go to what catches those of an enclosing block, by depth from outside.
+    Delegate(u32),
 }
 
 /// [`Event::End`] of something else than a loop.
@@ -84,9 +117,19 @@ impl Scan {
             branch_tables: Vec::new(),
             safepoints: Vec::new(),
             loops: 0,
+            tries: Vec::new(),
+            caught: 0,
             read_locals: Vec::new(),
         };
-        let mut scanner = Scanner { scan, blocks: vec![Block::default()], reachable: true, dead_blocks: 0 };
+        let mut scanner = Scanner {
+            scan,
+            blocks: vec![Block::default()],
+            reachable: true,
+            dead_blocks: 0,
+            open_tries: 0,
+            locals,
+            catches: 0,
+        };
         if entry_check {
             scanner.safepoint(body.range().start);
         }
@@ -107,6 +150,7 @@ impl Scan {
         if !scanner.blocks.is_empty() {
             return Err(Invalid);
         }
+        let locals = locals + u64::from(scanner.scan.caught);
         scanner.scan.number_locals(locals)
     }
 
@@ -147,6 +191,12 @@ struct Scanner {
     reachable: bool,
     /// Open blocks which began in code that cannot be reached.
     dead_blocks: u32,
+    /// Number of open blocks that may catch exceptions.
+    open_tries: u32,
+    /// Number of the function's own locals.
+    locals: u64,
+    /// Number of `catch` and `catch_all` instructions.
+    catches: u32,
 }
 
 #[derive(Default)]
@@ -163,6 +213,10 @@ enum BlockKind {
     Loop(u32),
     If,
     Else,
+    TryTable(u32),
+    Try,
+    /// A part of a `try` block that handles exceptions, by number.
+    Catch(u32),
 }
 
 impl Scanner {
@@ -174,9 +228,16 @@ impl Scanner {
     ) -> Result<(), Invalid> {
         if !self.reachable {
             match op {
-                Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.dead_blocks += 1,
-                Operator::End if self.dead_blocks > 0 => self.dead_blocks -= 1,
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Try { .. }
+                | Operator::TryTable { .. } => self.dead_blocks += 1,
+                Operator::End | Operator::Delegate { .. } if self.dead_blocks > 0 => self.dead_blocks -= 1,
                 Operator::End => self.end()?,
+                Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
+                Operator::Catch { .. } if self.dead_blocks == 0 => self.catch(false)?,
+                Operator::CatchAll if self.dead_blocks == 0 => self.catch(true)?,
                 Operator::Else if self.dead_blocks == 0 => self.alternative()?,
                 _ => {}
             }
@@ -222,12 +283,34 @@ impl Scanner {
             Operator::Return
             | Operator::Unreachable
             | Operator::ReturnCall { .. }
-            | Operator::ReturnCallIndirect { .. } => {
+            | Operator::ReturnCallIndirect { .. }
+            | Operator::ReturnCallRef { .. } => {
                 self.event(Event::Leave);
                 self.reachable = false;
             }
-            Operator::Call { function_index } if call_stops(function_index) => self.safepoint(offset),
-            Operator::CallIndirect { .. } => self.safepoint(offset),
+            Operator::Call { function_index } if call_stops(function_index) => self.call(offset),
+            Operator::CallIndirect { .. } | Operator::CallRef { .. } => self.call(offset),
+            Operator::BrOnNull { relative_depth } | Operator::BrOnNonNull { relative_depth } => {
+                self.branch(relative_depth)?;
+                self.event(Event::BranchIf(relative_depth));
+            }
+            Operator::TryTable { ref try_table } => self.try_table(try_table)?,
+            Operator::Throw { .. } | Operator::ThrowRef => self.throw(),
+            Operator::Try { .. } => {
+                self.open_tries += 1;
+                self.open(BlockKind::Try, Event::Try);
+            }
+            Operator::Catch { .. } => self.catch(false)?,
+            Operator::CatchAll => self.catch(true)?,
+            Operator::Delegate { relative_depth } => self.delegate(relative_depth)?,
+            Operator::Rethrow { relative_depth } => {
+                let index = self.blocks.len().checked_sub(1 + relative_depth as usize).ok_or(Invalid)?;
+                let BlockKind::Catch(number) = self.blocks[index].kind else { return Err(Invalid) };
+                self.scan.caught = self.scan.caught.max(number + 1);
+                let local = self.caught_local(number)?;
+                self.event(Event::Read(local));
+                self.throw();
+            }
             _ if is_bulk(op) => self.safepoint(offset),
             _ => {}
         }
@@ -237,6 +320,79 @@ impl Scanner {
     fn open(&mut self, kind: BlockKind, event: Event) {
         self.blocks.push(Block { kind, end_reachable: false });
         self.event(event);
+    }
+
+    fn try_table(&mut self, try_table: &TryTable) -> Result<(), Invalid> {
+        let start = self.scan.branch_tables.len() as u32;
+        let mut all = false;
+        for catch in &try_table.catches {
+            let (Catch::One { label, .. }
+            | Catch::OneRef { label, .. }
+            | Catch::All { label }
+            | Catch::AllRef { label }) = *catch;
+            self.branch(label)?;
+            // Those behind one that catches everything never do.
+            if !all {
+                self.scan.branch_tables.push(label);
+            }
+            all |= matches!(catch, Catch::All { .. } | Catch::AllRef { .. });
+        }
+        let number = self.scan.tries.len() as u32;
+        self.scan.tries.push(Try { targets: (start, self.scan.branch_tables.len() as u32), all });
+        self.open_tries += 1;
+        self.open(BlockKind::TryTable(number), Event::Try);
+        Ok(())
+    }
+
+    fn throw(&mut self) {
+        self.event(Event::Throw);
+        self.reachable = false;
+    }
+
+    /// A call that is a safepoint.
+    fn call(&mut self, offset: u64) {
+        self.safepoint(offset);
+        if self.open_tries > 0 {
+            self.event(Event::Throwing);
+        }
+    }
+
+    /// The start of a part that handles exceptions.
+    fn catch(&mut self, all: bool) -> Result<(), Invalid> {
+        let number = self.catches;
+        self.catches += 1;
+        let block = self.blocks.last_mut().ok_or(Invalid)?;
+        let first = match block.kind {
+            BlockKind::Try => true,
+            BlockKind::Catch(_) => false,
+            _ => return Err(Invalid),
+        };
+        block.kind = BlockKind::Catch(number);
+        block.end_reachable |= self.reachable;
+        self.reachable = true;
+        if first {
+            self.open_tries -= 1;
+        }
+        self.event(Event::Catch { first, all });
+        let local = self.caught_local(number)?;
+        self.event(Event::Write(local));
+        Ok(())
+    }
+
+    /// The local that keeps an exception.
+    fn caught_local(&self, number: u32) -> Result<u32, Invalid> {
+        u32::try_from(self.locals + u64::from(number)).map_err(|_| Invalid)
+    }
+
+    fn delegate(&mut self, depth: u32) -> Result<(), Invalid> {
+        let block = self.blocks.pop().ok_or(Invalid)?;
+        if !matches!(block.kind, BlockKind::Try) || self.blocks.len() <= depth as usize {
+            return Err(Invalid);
+        }
+        self.open_tries -= 1;
+        self.reachable |= block.end_reachable;
+        self.event(Event::Delegate(depth));
+        Ok(())
     }
 
     fn alternative(&mut self) -> Result<(), Invalid> {
@@ -255,8 +411,15 @@ impl Scanner {
         let block = self.blocks.pop().ok_or(Invalid)?;
         // Without an alternative, a conditional block's end is reached when the condition is false.
         self.reachable |= block.end_reachable || matches!(block.kind, BlockKind::If);
-        let number = if let BlockKind::Loop(number) = block.kind { number } else { NO_LOOP };
-        self.event(Event::End(number));
+        if matches!(block.kind, BlockKind::TryTable(_) | BlockKind::Try) {
+            self.open_tries -= 1;
+        }
+        self.event(match block.kind {
+            BlockKind::Loop(number) => Event::End(number),
+            BlockKind::TryTable(number) => Event::EndTry(number),
+            BlockKind::Try | BlockKind::Catch(_) => Event::EndCatch,
+            _ => Event::End(NO_LOOP),
+        });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Reads the sections of a module.
 
 use super::{Body, DataSegment, ElementSegment, Global, Memory, Module, SegmentMode, Table};
-use super::{names, reference_type, value_type, wasm_features};
+use super::{names, wasm_features};
 use crate::compiled::{Export, ExportKind};
 use crate::const_expr::{self, Const};
 use crate::error::{CompileError, ErrorKind};
@@ -15,7 +15,7 @@ use gate_wire::{MAX_MEMORY64_SIZE, WASM_PAGE_SIZE};
 use std::collections::HashMap;
 use wasmparser::{
     Chunk, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Import, Parser, Payload,
-    SectionLimited, TypeRef, ValidPayload, Validator,
+    SectionLimited, TableInit, TypeRef, ValidPayload, Validator,
 };
 
 type Result<T> = std::result::Result<T, CompileError>;
@@ -60,7 +60,7 @@ pub(super) fn parse<'a>(
                 reader.locals(to_validate.index, &body)?;
                 reader.module.bodies.push(Body { body, validator: to_validate });
             }
-            _ => reader.section(payload)?,
+            _ => reader.section(payload, &validator)?,
         }
         if end {
             reader.check_host_memory()?;
@@ -73,6 +73,8 @@ fn empty<'a>() -> Module<'a> {
     Module {
         types: Vec::new(),
         signatures: Vec::new(),
+        type_numbers: HashMap::new(),
+        tags: Vec::new(),
         functions: Vec::new(),
         imports: Vec::new(),
         import_names: Vec::new(),
@@ -97,9 +99,9 @@ struct SectionReader<'a, 'r> {
 
 impl<'a> SectionReader<'a, '_> {
     /// Reads a section which has been validated.
-    fn section(&mut self, payload: Payload<'a>) -> Result<()> {
+    fn section(&mut self, payload: Payload<'a>, validator: &Validator) -> Result<()> {
         match payload {
-            Payload::TypeSection(section) => self.types(section)?,
+            Payload::TypeSection(section) => self.types(section, validator)?,
             Payload::ImportSection(section) => {
                 for item in section.into_imports_with_offsets() {
                     let (offset, import) = item?;
@@ -117,7 +119,7 @@ impl<'a> SectionReader<'a, '_> {
                 self.count("number of tables", &section, self.limits.tables)?;
                 for item in section.into_iter_with_offsets() {
                     let (offset, table) = item?;
-                    self.table(offset, table.ty)?;
+                    self.table(offset, &table)?;
                 }
             }
             Payload::MemorySection(section) => {
@@ -128,11 +130,21 @@ impl<'a> SectionReader<'a, '_> {
                     self.memory(section_start, memory?)?;
                 }
             }
+            Payload::TagSection(section) => {
+                self.count("number of tags", &section, self.limits.tags)?;
+                for tag in section {
+                    self.module.tags.push(tag?.func_type_idx);
+                }
+            }
             Payload::GlobalSection(section) => {
                 self.count("number of globals", &section, self.limits.globals)?;
                 for item in section.into_iter_with_offsets() {
                     let (offset, global) = item?;
-                    let ty = supported(value_type(global.ty.content_type), "type of a global", offset)?;
+                    let ty = supported(
+                        self.module.value_type(global.ty.content_type),
+                        "type of a global",
+                        offset,
+                    )?;
                     let initial = self.constant(&global.init_expr)?;
                     self.module.globals.push(Global { ty, mutable: global.ty.mutable, initial });
                 }
@@ -145,6 +157,7 @@ impl<'a> SectionReader<'a, '_> {
                         ExternalKind::Table => ExportKind::Table,
                         ExternalKind::Memory => ExportKind::Memory,
                         ExternalKind::Global => ExportKind::Global,
+                        ExternalKind::Tag => ExportKind::Tag,
                         _ => return Err(unsupported("kind of export", offset)),
                     };
                     let name = export.name.to_owned();
@@ -180,8 +193,10 @@ impl<'a> SectionReader<'a, '_> {
         Ok(())
     }
 
-    fn types(&mut self, section: wasmparser::TypeSectionReader<'a>) -> Result<()> {
-        let mut numbers = HashMap::new();
+    fn types(&mut self, section: wasmparser::TypeSectionReader<'a>, validator: &Validator) -> Result<()> {
+        let types = validator
+            .types(0)
+            .ok_or_else(|| CompileError::internal("the validator does not know the module's types"))?;
         for item in section.clone().into_iter_with_offsets() {
             // Without the group's offset, `into_iter_err_on_gc_types` could be used alone.
             let (offset, group) = item?;
@@ -194,17 +209,19 @@ impl<'a> SectionReader<'a, '_> {
                     }
                     _ => return Err(unsupported("kind of type", offset)),
                 };
+                // A type may refer to itself.
+                let module = &mut self.module;
+                let id = types.core_type_at_in_module(module.types.len() as u32);
+                let next = module.type_numbers.len() as u32;
+                module.signatures.push(*module.type_numbers.entry(id).or_insert(next));
                 let list = |types: &[wasmparser::ValType]| {
                     types
                         .iter()
-                        .map(|&ty| supported(value_type(ty), "type of a parameter or result", offset))
+                        .map(|&ty| supported(module.value_type(ty), "type of a parameter or result", offset))
                         .collect::<Result<Vec<_>>>()
                 };
                 let ty = FuncType { params: list(func.params())?, results: list(func.results())? };
-                let next = numbers.len() as u32;
-                let number = *numbers.entry(ty.clone()).or_insert(next);
-                self.module.types.push(ty);
-                self.module.signatures.push(number);
+                module.types.push(ty);
             }
         }
         Ok(())
@@ -221,6 +238,7 @@ impl<'a> SectionReader<'a, '_> {
                 TypeRef::Table(_) => "table",
                 TypeRef::Memory(_) => "memory",
                 TypeRef::Global(_) => "global",
+                TypeRef::Tag(_) => "tag",
                 _ => "item",
             };
             return error(format!("unknown import (a {what}; only functions can be imported)"));
@@ -288,14 +306,26 @@ impl<'a> SectionReader<'a, '_> {
         Ok(())
     }
 
-    fn table(&mut self, offset: u64, ty: wasmparser::TableType) -> Result<()> {
-        let element = supported(reference_type(ty.element_type), "type of table elements", offset)?;
+    fn table(&mut self, offset: u64, table: &wasmparser::Table<'_>) -> Result<()> {
+        let ty = table.ty;
+        let element =
+            supported(self.module.reference_type(ty.element_type), "type of table elements", offset)?;
         let limit = u64::from(self.limits.table_elements);
         check("number of table elements", ty.initial, limit, offset)?;
         let max = ty.maximum.unwrap_or(limit).min(limit);
+        let initial = match &table.init {
+            TableInit::RefNull => 0,
+            TableInit::Expr(expr) => self.constant(expr)?.bits() as u32,
+        };
+        if initial != 0 {
+            let initialised = |table: &&Table| table.initial != 0;
+            let others = self.module.tables.iter().filter(initialised).map(|table| u64::from(table.min));
+            let number = others.sum::<u64>() + ty.initial;
+            check("number of elements of tables with initial values", number, limit, offset)?;
+        }
         self.module.features.memory64 |= ty.table64;
         let (min, max, table64) = (ty.initial as u32, max as u32, ty.table64);
-        self.module.tables.push(Table { ty: element, min, max, table64 });
+        self.module.tables.push(Table { ty: element, initial, min, max, table64 });
         Ok(())
     }
 
@@ -322,7 +352,7 @@ impl<'a> SectionReader<'a, '_> {
                 functions.into_iter().map(|function| Ok(function? + 1)).collect::<Result<_>>()?
             }
             ElementItems::Expressions(ty, expressions) => {
-                supported(reference_type(ty), "type of an element segment", offset)?;
+                supported(self.module.reference_type(ty), "type of an element segment", offset)?;
                 expressions
                     .into_iter()
                     .map(|expr| Ok(self.constant(&expr?)?.bits() as u32))

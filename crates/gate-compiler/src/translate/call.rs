@@ -59,6 +59,17 @@ impl<'a> Translator<'a, '_> {
         self.emit.ins().iadd(functions, distance)
     }
 
+    /// The address of the function to which a reference refers that is not null.
+    pub(super) fn referenced_callee(&mut self, reference: Value) -> Value {
+        let functions = self.emit.symbol_address(Symbol::FunctionTable);
+        let offset = self.emit.ins().uextend(ADDRESS, reference);
+        let offset = self.emit.ins().ishl_imm_u(offset, 3);
+        let entry = self.emit.ins().iadd(functions, offset);
+        let flags = self.emit.access.function_table;
+        let distance = self.emit.ins().sload32(flags, entry, 4);
+        self.emit.ins().iadd(functions, distance)
+    }
+
     /// Pops the arguments of a call, with the context address before them.
     pub(super) fn arguments(&mut self, ty: &FuncType) -> Result<Vec<Value>, CompileError> {
         self.charge(ty.params.len() + ty.results.len())?;
@@ -70,11 +81,16 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Passes a safepoint if the callee can have stopped, and pushes the results.
-    fn after_call(&mut self, call: Inst, stops: Option<Callee>) -> Result<(), CompileError> {
+    pub(super) fn after_call(&mut self, call: Inst, stops: Option<Callee>) -> Result<(), CompileError> {
         let mut results = self.emit.builder.inst_results(call).to_vec();
         if stops.is_some() {
             results = self.join(SafepointKind::Call, self.offset, results)?;
-            let dump = self.emit.check_unwinding();
+            let dump = if self.can_throw(stops) {
+                let exception = self.exception_block(self.handler());
+                self.emit.check_unwinding_or_exception(exception)
+            } else {
+                self.emit.check_unwinding()
+            };
             self.at_safepoint(SafepointKind::Call, stops, &[], dump)?;
         }
         self.stack.extend(results);

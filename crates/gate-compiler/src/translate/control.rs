@@ -1,5 +1,6 @@
 //! Blocks, loops and branches.
 
+use super::exception::HandlerId;
 use super::function::Translator;
 use super::signature::value_type;
 use super::unroll::{Copies, copy_of_header};
@@ -7,7 +8,8 @@ use crate::compiled::SafepointKind;
 use crate::error::CompileError;
 use crate::value::ValType;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value};
-use wasmparser::{BlockType, BrTable, Operator};
+use std::borrow::Cow;
+use wasmparser::{BlockType, BrTable, Catch, Operator};
 
 /// A block of WebAssembly that is open.
 pub(super) struct ControlBlock<'a> {
@@ -22,6 +24,8 @@ pub(super) struct ControlBlock<'a> {
     pub(super) height: usize,
     /// Code offset of the instruction that opened it.
     opened: u64,
+    /// What catches exceptions in it.
+    pub(super) handler: Option<HandlerId>,
 }
 
 pub(super) enum Kind<'a> {
@@ -39,6 +43,21 @@ pub(super) enum Kind<'a> {
         alternative: Block,
         params: Vec<Value>,
     },
+    TryTable {
+        handler: HandlerId,
+        catches: Vec<Catch>,
+    },
+    /// A `try` of the older encoding, before its first `catch` or `catch_all`.
+    Try {
+        handler: HandlerId,
+    },
+    /// Behind that.
+    Catch {
+        /// Where an exception goes for which there was no `catch` yet.
+        dispatch: Option<Block>,
+        /// The local that keeps the exception.
+        caught: Option<u32>,
+    },
 }
 
 impl<'a> Translator<'a, '_> {
@@ -54,6 +73,7 @@ impl<'a> Translator<'a, '_> {
             results,
             height: 0,
             opened: self.offset,
+            handler: None,
         });
     }
 
@@ -83,7 +103,7 @@ impl<'a> Translator<'a, '_> {
                 })?;
             }
             Operator::Else => self.alternative(),
-            Operator::End => self.end(),
+            Operator::End => self.end()?,
             Operator::Br { relative_depth } => {
                 let (target, args) = self.branch(relative_depth)?;
                 self.emit.ins().jump(target, &args);
@@ -109,28 +129,44 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Keeps track of blocks where control cannot get.
-    pub(super) fn dead_operator(&mut self, op: &Operator<'_>) {
+    pub(super) fn dead_operator(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
         match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.dead_blocks += 1,
-            Operator::End if self.dead_blocks > 0 => self.dead_blocks -= 1,
-            Operator::End => self.end(),
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => self.dead_blocks += 1,
+            Operator::End | Operator::Delegate { .. } if self.dead_blocks > 0 => self.dead_blocks -= 1,
+            Operator::End => self.end()?,
+            Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
+            Operator::Catch { tag_index } if self.dead_blocks == 0 => self.catch(Some(*tag_index))?,
+            Operator::CatchAll if self.dead_blocks == 0 => self.catch(None)?,
             Operator::Else if self.dead_blocks == 0 => self.alternative(),
             _ => {}
         }
+        Ok(())
     }
 
-    fn open(
+    pub(super) fn open(
         &mut self,
         ty: BlockType,
         kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Result<Kind<'a>, CompileError>,
     ) -> Result<(), CompileError> {
         let (params, results) = self.block_type(ty);
         self.charge(params.len() + results.len())?;
-        let kind = kind(self, params.len(), params)?;
-        let end = self.block_with_params(results);
+        let kind = kind(self, params.len(), &params)?;
+        let end = self.block_with_params(&results);
         let height = self.stack.len() - params.len();
-        let (params, results, opened) = (params.len(), results.len(), self.offset);
-        self.blocks.push(ControlBlock { kind, end, end_reachable: false, params, results, height, opened });
+        self.blocks.push(ControlBlock {
+            kind,
+            end,
+            end_reachable: false,
+            params: params.len(),
+            results: results.len(),
+            height,
+            opened: self.offset,
+            handler: self.handler(),
+        });
         Ok(())
     }
 
@@ -169,14 +205,17 @@ impl<'a> Translator<'a, '_> {
         self.reachable = true;
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) -> Result<(), CompileError> {
         self.fall_through();
         if self.begin_copy() {
-            return;
+            return Ok(());
         }
         let block = self.blocks.pop().expect("validated");
         let mut end_reachable = block.end_reachable;
         match block.kind {
+            Kind::TryTable { handler, catches } => self.finish_try_table(handler, &catches)?,
+            Kind::Try { handler } => self.finish_try(handler, self.handler()),
+            Kind::Catch { dispatch, .. } => self.finish_catches(dispatch),
             Kind::Block => {}
             Kind::Loop { header, .. } => self.emit.builder.seal_block(header),
             Kind::If { alternative, params } => {
@@ -200,10 +239,11 @@ impl<'a> Translator<'a, '_> {
         } else {
             self.take_back_operands(block.opened, false);
         }
+        Ok(())
     }
 
     /// Goes to the end of the block if control gets here.
-    fn fall_through(&mut self) {
+    pub(super) fn fall_through(&mut self) {
         if self.reachable {
             let block = self.blocks.last_mut().expect("validated");
             block.end_reachable = true;
@@ -215,7 +255,7 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Where a branch goes, with which arguments.
-    fn branch(&mut self, depth: u32) -> Result<(Block, Vec<BlockArg>), CompileError> {
+    pub(super) fn branch(&mut self, depth: u32) -> Result<(Block, Vec<BlockArg>), CompileError> {
         let index = self.blocks.len() - 1 - depth as usize;
         let block = &mut self.blocks[index];
         let (target, args) = match &mut block.kind {
@@ -223,7 +263,7 @@ impl<'a> Translator<'a, '_> {
                 *branched = true;
                 (*again, block.params)
             }
-            Kind::Block | Kind::If { .. } => {
+            _ => {
                 block.end_reachable = true;
                 (block.end, block.results)
             }
@@ -251,7 +291,7 @@ impl<'a> Translator<'a, '_> {
         &self.stack[self.stack.len() - count..]
     }
 
-    fn block_with_params(&mut self, types: &[ValType]) -> Block {
+    pub(super) fn block_with_params(&mut self, types: &[ValType]) -> Block {
         let block = self.emit.builder.create_block();
         for &ty in types {
             self.emit.builder.append_block_param(block, value_type(ty));
@@ -259,31 +299,22 @@ impl<'a> Translator<'a, '_> {
         block
     }
 
-    pub(super) fn block_type(&self, ty: BlockType) -> (&'a [ValType], &'a [ValType]) {
+    pub(super) fn block_type(&self, ty: BlockType) -> (Cow<'a, [ValType]>, Cow<'a, [ValType]>) {
         match ty {
-            BlockType::Empty => (&[], &[]),
-            BlockType::Type(ty) => (&[], single(crate::module::value_type(ty))),
+            BlockType::Empty => (Cow::Borrowed(&[]), Cow::Borrowed(&[])),
+            BlockType::Type(ty) => {
+                // References of a type which is not supported cannot be made, so that nothing ever has them.
+                let ty = self.env.module.value_type(ty).unwrap_or(ValType::ExternRef);
+                (Cow::Borrowed(&[]), Cow::Owned(vec![ty]))
+            }
             BlockType::FuncType(index) => {
                 let ty = &self.env.module.types[index as usize];
-                (&ty.params, &ty.results)
+                (Cow::Borrowed(&ty.params), Cow::Borrowed(&ty.results))
             }
         }
     }
 }
 
-fn block_args(values: &[Value]) -> Vec<BlockArg> {
+pub(super) fn block_args(values: &[Value]) -> Vec<BlockArg> {
     values.iter().map(|&value| BlockArg::from(value)).collect()
-}
-
-fn single(ty: Option<ValType>) -> &'static [ValType] {
-    match ty {
-        Some(ValType::I32) => &[ValType::I32],
-        Some(ValType::I64) => &[ValType::I64],
-        Some(ValType::F32) => &[ValType::F32],
-        Some(ValType::F64) => &[ValType::F64],
-        Some(ValType::V128) => &[ValType::V128],
-        Some(ValType::FuncRef) => &[ValType::FuncRef],
-        // Unsupported reference types cannot be made, so that nothing ever has them.
-        Some(ValType::ExternRef) | None => &[ValType::ExternRef],
-    }
 }

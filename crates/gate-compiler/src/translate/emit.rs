@@ -25,6 +25,10 @@ pub(super) struct Emitter<'f> {
     pub(super) leave: Vec<Block>,
     /// Number of frames that can be written down.
     pub(super) dumps: usize,
+    /// Where control goes when an exception is not caught in the function.
+    pub(super) pass_on: Vec<Block>,
+    /// Number of places from where it goes there.
+    pub(super) passes: usize,
     rt_signatures: [Option<SigRef>; RtFunction::COUNT],
     arguments: Option<StackSlot>,
     functions: HashMap<u32, FuncRef>,
@@ -51,6 +55,8 @@ impl<'f> Emitter<'f> {
             access,
             leave: Vec::new(),
             dumps: 0,
+            pass_on: Vec::new(),
+            passes: 0,
             rt_signatures: [None; RtFunction::COUNT],
             arguments: None,
             functions: HashMap::new(),
@@ -162,7 +168,7 @@ impl<'f> Emitter<'f> {
                 self.ins().vconst(types::I8X16, constant)
             }
             ValType::I64 => self.ins().iconst(types::I64, bits as i64),
-            ValType::I32 | ValType::FuncRef | ValType::ExternRef => {
+            ValType::I32 | ValType::FuncRef | ValType::ExternRef | ValType::ExnRef | ValType::Ref(_) => {
                 self.ins().iconst(value_type(ty), i64::from(bits as u32))
             }
         }

@@ -6,7 +6,6 @@ use super::signature::value_type;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::compiled::{Callee, Safepoint, SafepointKind};
 use crate::error::CompileError;
-use crate::module;
 use crate::value::ValType;
 use cranelift_codegen::ir::Block;
 use gate_wire::frames::FRAMES_GUARD;
@@ -65,7 +64,15 @@ impl Translator<'_, '_> {
         match self.safepoints.last() {
             // A breakpoint at the same instruction.
             Some(last) if last.code_offset == safepoint.code_offset => {
-                if *last != safepoint {
+                // To the validator, what an instruction takes can be of a more precise type than to the instruction.
+                let types = |point: &Safepoint| -> Vec<ValType> {
+                    point.operands.iter().map(|ty| ty.general()).collect()
+                };
+                let same = last.kind == safepoint.kind
+                    && last.callee == safepoint.callee
+                    && last.locals == safepoint.locals
+                    && types(last) == types(&safepoint);
+                if !same {
                     let message =
                         format!("function {}: two safepoints at {:#x}", self.emit.function, self.offset);
                     return Err(CompileError::internal(message));
@@ -132,7 +139,7 @@ impl Translator<'_, '_> {
         let height = self.validator.operand_stack_height() as usize;
         let ty = |index: usize| -> Option<ValType> {
             let depth = height.checked_sub(1 + index)?;
-            module::operand_type(self.validator.get_operand_type(depth)??)
+            self.env.module.value_type(self.validator.get_operand_type(depth)??)
         };
         let slots = self.stack.iter().enumerate().map(|(index, &value)| {
             let ty = ty(index).filter(|&ty| value_type(ty) == self.emit.builder.func.dfg.value_type(value));

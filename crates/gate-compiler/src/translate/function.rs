@@ -3,6 +3,7 @@
 use super::Env;
 use super::control::ControlBlock;
 use super::emit::Emitter;
+use super::exception::Handler;
 use super::resume::Resume;
 use super::signature::{ADDRESS, resume_signature, wasm_signature};
 use super::tail_call::TailCalls;
@@ -83,12 +84,14 @@ pub(crate) fn translate<'a>(
 
     let ty = env.module.function_type(function);
     let entry_check = env.graph.needs_entry_check(function);
+    let mut caught = 0;
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
         let stretch = Stretch::new(env.graph);
         match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint, stretch) {
             Ok(scan) => {
+                caught = scan.caught;
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
             Err(_) => {
@@ -141,6 +144,9 @@ pub(crate) fn translate<'a>(
         copy: None,
         reachable: true,
         dead_blocks: 0,
+        handlers: Vec::new(),
+        caught,
+        next_caught: 0,
         locals: Locals::default(),
         liveness,
         stretch: Stretch::new(env.graph),
@@ -157,6 +163,7 @@ pub(crate) fn translate<'a>(
     translator.check_entered()?;
     let Translator { mut emit, validator, safepoints, tail_calls, features, .. } = translator;
     emit.finish_dumps(&ty.results);
+    emit.finish_passes(&ty.results);
     emit.builder.finalize(config);
     *allocations = validator.into_allocations();
     Ok(Translated { safepoints, tail_calls, features })
@@ -183,6 +190,11 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) reachable: bool,
     /// Number of open blocks that began where control cannot get.
     pub(super) dead_blocks: u32,
+    /// What catches exceptions, in the order of the code.
+    pub(super) handlers: Vec<Handler>,
+    /// Number of locals that keep exceptions, and of `catch` and `catch_all` instructions so far.
+    pub(super) caught: u32,
+    pub(super) next_caught: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
     stretch: Stretch<'a>,
@@ -250,8 +262,7 @@ impl<'a> Translator<'a, '_> {
     pub(super) fn translate(&mut self, op: &Operator<'_>, offset: u64) -> Result<(), CompileError> {
         self.set_offset(offset);
         if !self.reachable {
-            self.dead_operator(op);
-            return Ok(());
+            return self.dead_operator(op);
         }
         self.operator(op)?;
         if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS * self.slack {
@@ -269,8 +280,24 @@ impl<'a> Translator<'a, '_> {
     fn note_features(&mut self, op: &Operator<'_>) {
         match op {
             Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => {
-                self.features.tail_calls = true
+                self.features.tail_calls = true;
             }
+            Operator::ReturnCallRef { .. } => {
+                self.features.tail_calls = true;
+                self.features.function_references = true;
+            }
+            Operator::CallRef { .. }
+            | Operator::RefAsNonNull
+            | Operator::BrOnNull { .. }
+            | Operator::BrOnNonNull { .. } => self.features.function_references = true,
+            Operator::TryTable { .. } | Operator::Throw { .. } | Operator::ThrowRef => {
+                self.features.exceptions = true;
+            }
+            Operator::Try { .. }
+            | Operator::Catch { .. }
+            | Operator::CatchAll
+            | Operator::Delegate { .. }
+            | Operator::Rethrow { .. } => self.features.legacy_exceptions = true,
             _ if simd::is_relaxed(op) => self.features.relaxed_simd = true,
             _ => {}
         }
@@ -314,6 +341,9 @@ impl<'a> Translator<'a, '_> {
                     || self.control(op)?
                     || self.tail_call(op)?
                     || self.memory(op)
+                    || self.exception(op)?
+                    || self.legacy_exception(op)?
+                    || self.reference(op)?
                     || self.table(op)
                     || self.bulk(op)?
                     || self.vector(op);

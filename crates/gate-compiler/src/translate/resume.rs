@@ -86,8 +86,12 @@ fn enclosing_blocks(body: &FunctionBody<'_>, point: &Safepoint) -> Result<HashSe
             break;
         }
         match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => open.push(offset),
-            Operator::End => drop(open.pop()),
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Try { .. }
+            | Operator::TryTable { .. } => open.push(offset),
+            Operator::End | Operator::Delegate { .. } => drop(open.pop()),
             _ => {}
         }
     }

@@ -6,19 +6,19 @@
 //! round of a loop: a check's load can be neither merged with another nor moved out of its loop.
 //!
 //! While the program unwinds, each function writes down its frame and returns zeros to its caller, which tests after the
-//! call whether that has happened.
+//! call whether that has happened. An exception leaves functions in the same way, but writes nothing down.
 
 use super::emit::Emitter;
 use super::signature::ADDRESS;
 use crate::value::ValType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
-use gate_wire::context::RtFunction;
+use gate_wire::context::{RtFunction, Unwinding};
 use gate_wire::context_offset;
 
 /// How many dumps share the code that leaves the function. Not all of them, because computing the dominator of a block
 /// takes a walk from each of its predecessors up to where these meet.
-const DUMPS_PER_LEAVE: usize = 64;
+pub(super) const DUMPS_PER_LEAVE: usize = 64;
 
 /// A value of a frame.
 pub(super) type Slot = (Value, ValType);
@@ -77,6 +77,35 @@ impl Emitter<'_> {
         dump
     }
 
+    /// Tests after a call whether the callee has written down its frame, or has thrown an exception. Control goes on where it
+    /// has done neither, and to `exception` in the latter case.
+    ///
+    /// Returns the cold block in which the frame is to be written down.
+    pub(super) fn check_unwinding_or_exception(&mut self, exception: Block) -> Block {
+        let (cold, dump) = (self.create_cold_block(), self.create_cold_block());
+        let hot = self.builder.create_block();
+        let unwinding = self.load_context(types::I32, context_offset!(unwinding));
+        self.ins().brif(unwinding, cold, &[], hot, &[]);
+        self.switch_to_sealed(cold);
+        let thrown = self.ins().icmp_imm_u(IntCC::Equal, unwinding, Unwinding::Exception as i64);
+        self.ins().brif(thrown, exception, &[], dump, &[]);
+        self.builder.seal_block(dump);
+        self.switch_to_sealed(hot);
+        dump
+    }
+
+    /// Where control goes from here when an exception is not caught in the function.
+    pub(super) fn pass_on_block(&mut self) -> Block {
+        let full = self.passes.is_multiple_of(DUMPS_PER_LEAVE);
+        self.passes += 1;
+        if let Some(&block) = self.pass_on.last().filter(|_| !full) {
+            return block;
+        }
+        let block = self.create_cold_block();
+        self.pass_on.push(block);
+        block
+    }
+
     /// Stops if a suspension is requested; then or else goes to `again`. For cold code. Control is nowhere afterwards.
     ///
     /// Returns the cold block in which the frame is to be written down.
@@ -129,6 +158,15 @@ impl Emitter<'_> {
             self.ins().store(flags, function, frame, 0);
             self.ins().store(flags, offset, frame, 4);
             self.store_context(end, context_offset!(dump_next));
+            let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
+            self.ins().return_(&zeros);
+        }
+    }
+
+    /// Returns zeros where exceptions are passed on. To be called when all other code has been emitted.
+    pub(super) fn finish_passes(&mut self, results: &[ValType]) {
+        for block in std::mem::take(&mut self.pass_on) {
+            self.switch_to_sealed(block);
             let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
             self.ins().return_(&zeros);
         }

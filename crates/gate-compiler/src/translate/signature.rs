@@ -11,7 +11,9 @@ pub(super) const ADDRESS: Type = types::I64;
 /// The type of a value. References are numbers as in tables; vectors are always sixteen bytes.
 pub(super) fn value_type(ty: ValType) -> Type {
     match ty {
-        ValType::I32 | ValType::FuncRef | ValType::ExternRef => types::I32,
+        ValType::I32 | ValType::FuncRef | ValType::ExternRef | ValType::ExnRef | ValType::Ref(_) => {
+            types::I32
+        }
         ValType::I64 => types::I64,
         ValType::F32 => types::F32,
         ValType::F64 => types::F64,
@@ -53,6 +55,8 @@ pub(super) fn rt_signature(function: RtFunction) -> Signature {
         RtFunction::TableGrow => (&[I64, I32, I32], Some(I32)),
         RtFunction::TableFill => (&[I64, I32, I32, I32], Some(I64)),
         RtFunction::Trap => (&[I32], None),
+        RtFunction::ExceptionNew => (&[I64], Some(I32)),
+        RtFunction::ExceptionThrow => (&[I64, I32], None),
     };
     let mut signature = Signature::new(match function {
         // So that hot code around it keeps its registers.

@@ -10,7 +10,7 @@
 use super::function::Translator;
 use crate::error::CompileError;
 use crate::value::{FuncType, ValType};
-use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use wasmparser::Operator;
 
 /// Tail calls of a function.
@@ -49,14 +49,32 @@ impl Translator<'_, '_> {
                 let signature = env.module.signatures[type_index as usize];
                 let index = self.pop();
                 let callee = self.indirect_callee(index, table_index, signature);
-                let reference = self.emit.signature_ref(signature, ty);
-                let args = self.arguments(ty)?;
-                self.emit.ins().return_call_indirect(reference, callee, &args);
-                self.tail_calls.add(ty);
+                self.tail_call_address(ty, signature, callee)?;
+            }
+            Operator::ReturnCallRef { type_index } => {
+                let ty = &env.module.types[type_index as usize];
+                let signature = env.module.signatures[type_index as usize];
+                let reference = self.pop();
+                self.check_not_null(reference);
+                let callee = self.referenced_callee(reference);
+                self.tail_call_address(ty, signature, callee)?;
             }
             _ => return Ok(false),
         }
         self.reachable = false;
         Ok(true)
+    }
+
+    fn tail_call_address(
+        &mut self,
+        ty: &FuncType,
+        signature: u32,
+        callee: Value,
+    ) -> Result<(), CompileError> {
+        let reference = self.emit.signature_ref(signature, ty);
+        let args = self.arguments(ty)?;
+        self.emit.ins().return_call_indirect(reference, callee, &args);
+        self.tail_calls.add(ty);
+        Ok(())
     }
 }

@@ -3,7 +3,6 @@
 use super::function::{Translator, too_complex};
 use super::signature::value_type;
 use crate::error::{CompileError, ErrorKind};
-use crate::module;
 use crate::value::ValType;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use cranelift_frontend::Variable;
@@ -34,16 +33,21 @@ impl Locals {
 }
 
 impl Translator<'_, '_> {
-    /// Declares all locals, which the validator knows.
+    /// Declares all locals: those that the validator knows, and those that keep exceptions which are thrown again.
     pub(super) fn declare_locals(&mut self) -> Result<(), CompileError> {
         self.locals.entries = MAX_ENTRIES * self.slack;
         for index in 0..self.validator.len_locals() {
-            let ty = self.validator.get_local_type(index).and_then(module::value_type).ok_or_else(|| {
+            let ty = self.validator.get_local_type(index).and_then(|ty| self.env.module.value_type(ty));
+            let ty = ty.ok_or_else(|| {
                 let message = format!("function {}: unsupported type of local {index}", self.emit.function);
                 CompileError::new(ErrorKind::Unsupported, self.offset, message)
             })?;
             let variable = self.emit.builder.declare_var(value_type(ty));
             self.locals.locals.push(Local { variable, ty, blocks: 0 });
+        }
+        for _ in 0..self.caught {
+            let variable = self.emit.builder.declare_var(value_type(ValType::ExnRef));
+            self.locals.locals.push(Local { variable, ty: ValType::ExnRef, blocks: 0 });
         }
         Ok(())
     }

@@ -4,12 +4,15 @@
 //! they refer to, that lists are in order, and that sizes are within limits.
 
 use crate::compiled::{
-    Callee, CompiledModule, ExportKind, InitialState, Layout, Maps, ModuleInfo, Safepoint, Trampoline,
+    Callee, CompiledModule, ExceptionsInfo, ExportKind, InitialState, Layout, Maps, ModuleInfo, Safepoint,
+    Trampoline,
 };
 use crate::options::Limits;
 use crate::resumed::{CompiledBase, ResumePoint, ResumeText};
 use crate::value::ValType;
-use gate_wire::context::{Context, MemoryDesc, TableDesc, memory_desc_distance};
+use gate_wire::context::{
+    Context, ExceptionDesc, ExceptionHead, MemoryDesc, TableDesc, memory_desc_distance,
+};
 use gate_wire::frames::FRAMES_GUARD;
 use gate_wire::trap::TrapId;
 use gate_wire::{PAGE_SIZE, WASM_PAGE_SIZE};
@@ -80,6 +83,7 @@ fn check_info(info: &ModuleInfo, text_size: u64, limits: &Limits) -> Result<(), 
             ExportKind::Table => info.tables.len(),
             ExportKind::Memory => info.memories.len(),
             ExportKind::Global => info.globals.len(),
+            ExportKind::Tag => info.exceptions.as_ref().map_or(0, |exceptions| exceptions.tags.len()),
         };
         ensure((export.index as usize) < count, "index of an export")?;
     }
@@ -117,6 +121,7 @@ fn check_layout(info: &ModuleInfo, limits: &Limits) -> Result<(), Wrong> {
     for table in &info.tables {
         ensure(table.min <= table.max, "size of a table")?;
         ensure(is_reference(table.ty), "type of a table")?;
+        ensure(table.initial as usize <= info.functions.len(), "first value of a table's elements")?;
         ensure(table.max == 0 || within(table.distance, 4 * u64::from(table.max)), "place of a table")?;
         ensure(within(table.desc_distance, size_of::<TableDesc>() as u64), "descriptor of a table")?;
     }
@@ -126,6 +131,19 @@ fn check_layout(info: &ModuleInfo, limits: &Limits) -> Result<(), Wrong> {
         let right = u64::from(memory.desc_distance) == memory_desc_distance(index);
         let fits = within(memory.desc_distance, size_of::<MemoryDesc>() as u64);
         ensure(right && fits, "descriptor of a memory")?;
+    }
+    if let Some(exceptions) = &info.exceptions {
+        let ExceptionsInfo { record_size, capacity, distance, desc_distance, .. } = *exceptions;
+        ensure(capacity > 0, "number of exceptions")?;
+        ensure(within(distance, u64::from(record_size) * u64::from(capacity)), "place of exceptions")?;
+        ensure(within(desc_distance, size_of::<ExceptionDesc>() as u64), "descriptor of exceptions")?;
+        ensure(exceptions.tags.len() <= limits.tags as usize, "number of tags")?;
+        for &tag in &exceptions.tags {
+            let signature = info.signatures.get(tag as usize).ok_or("type of a tag")?;
+            let values: u64 = signature.ty.params.iter().map(|ty| u64::from(ty.slot_size())).sum();
+            let size = size_of::<ExceptionHead>() as u64 + values;
+            ensure(size <= record_size.into(), "size of an exception")?;
+        }
     }
     Ok(())
 }

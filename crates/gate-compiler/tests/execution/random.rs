@@ -132,7 +132,7 @@ fn value(ty: ValType, numbers: &mut Numbers, functions: usize) -> Value {
         _ => 0x7ff4_0000_7fa0_0001 ^ (numbers.next() & 0x8000_0000_8000_0000),
     };
     let wide = u128::from(bits) << 64 | u128::from(numbers.next());
-    match ty {
+    match ty.general() {
         ValType::I32 => Value::I32(bits as i32),
         ValType::I64 => Value::I64(bits as i64),
         ValType::F32 => Value::F32(bits as u32),
@@ -140,6 +140,7 @@ fn value(ty: ValType, numbers: &mut Numbers, functions: usize) -> Value {
         ValType::V128 => Value::V128(wide),
         ValType::FuncRef => Value::FuncRef((bits % 2 == 0).then_some((bits % functions as u64) as u32)),
         ValType::ExternRef => Value::ExternRef(None),
+        ValType::ExnRef | ValType::Ref(_) => Value::ExnRef(None),
     }
 }
 

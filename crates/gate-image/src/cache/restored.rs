@@ -117,7 +117,7 @@ impl Cache {
             resume_key(&key(module, &fingerprint), &frames.resume_points()?, &BTreeSet::from([called]));
         let mut stored_frames = Vec::new();
         frames
-            .write_stored(&mut stored_frames)
+            .write_stored(None, &mut stored_frames)
             .map_err(|source| ImageError::System { action: "write frames", source })?;
         let error = ImageError::system("read frames");
         let (file, size) = frames.write_resume(instance.program())?;

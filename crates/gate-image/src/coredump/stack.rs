@@ -77,6 +77,6 @@ fn known(value: Value) -> CoreDumpValue {
         Value::I64(v) => CoreDumpValue::I64(v),
         Value::F32(bits) => CoreDumpValue::F32(Ieee32::new(bits)),
         Value::F64(bits) => CoreDumpValue::F64(Ieee64::new(bits)),
-        Value::V128(_) | Value::FuncRef(_) | Value::ExternRef(_) => CoreDumpValue::Missing,
+        Value::V128(_) | Value::FuncRef(_) | Value::ExternRef(_) | Value::ExnRef(_) => CoreDumpValue::Missing,
     }
 }

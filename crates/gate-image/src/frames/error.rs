@@ -117,6 +117,26 @@ pub enum FramesError {
         /// Number of functions.
         count: usize,
     },
+    /// A function reference is to a function of another type.
+    #[error("a reference to function {function} is not of type {expected}")]
+    ReferenceType {
+        /// Index in the reference.
+        function: u32,
+        /// The type of the reference.
+        expected: ValType,
+    },
+    /// A null where there cannot be one.
+    #[error("a null reference is not of type {expected}")]
+    Null {
+        /// The type of the reference.
+        expected: ValType,
+    },
+    /// An exception to which there is a reference does not exist, or carries values that are not of its tag's types.
+    #[error("a reference to exception {number}, which is not one")]
+    Exception {
+        /// Number in the reference.
+        number: u32,
+    },
     /// The program is in a host function, and is not.
     #[error("the innermost frame and the pending host call don't go together")]
     HostCall,

@@ -51,9 +51,13 @@ impl Frames {
             let raw = input.take(size, frame)?.ok_or(FramesError::Truncated { frame })?;
             // What is in a slot beyond its type's bytes means nothing, and is left out.
             let mut raw = Slots { rest: raw };
-            for ty in types(safepoint) {
+            for (index, ty) in types(safepoint).enumerate() {
                 let value = raw.next(ty);
-                check_reference(value, program)?;
+                check_reference(value, ty, program, maps)?;
+                // A local may be live to the compiler before it has its first value.
+                if index >= safepoint.locals.len() && !ty.admits(value) {
+                    return Err(FramesError::Null { expected: ty });
+                }
                 push_slot(&mut slots, value);
             }
         }

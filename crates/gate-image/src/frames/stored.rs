@@ -3,16 +3,17 @@
 //! The format is described in `docs/snapshot-format.md`.
 
 use super::{Frames, FramesError, Place, check_reference, push_slot};
+use crate::exceptions::Exceptions;
 use crate::frames::chain::Chain;
 use crate::leb::{self, Cursor};
 use crate::program::Program;
-use gate_compiler::{Safepoint, SafepointKind, ValType, Value};
+use gate_compiler::{Maps, Safepoint, SafepointKind, ValType, Value};
 use std::io::{self, Write};
 
 /// Largest number of a function's locals, and of its operands, that is read.
 const MAX_VALUES: u32 = 1 << 20;
 
-const TYPES: [(u8, ValType); 7] = [
+const TYPES: [(u8, ValType); 8] = [
     (0x7f, ValType::I32),
     (0x7e, ValType::I64),
     (0x7d, ValType::F32),
@@ -20,6 +21,7 @@ const TYPES: [(u8, ValType); 7] = [
     (0x7b, ValType::V128),
     (0x70, ValType::FuncRef),
     (0x6f, ValType::ExternRef),
+    (0x69, ValType::ExnRef),
 ];
 
 const KINDS: [(u8, SafepointKind); 5] = [
@@ -31,8 +33,13 @@ const KINDS: [(u8, SafepointKind); 5] = [
 ];
 
 impl Frames {
-    /// Writes the frames as they are in a snapshot.
-    pub(crate) fn write_stored(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the frames as they are in a snapshot. Without exceptions, references to these are the numbers of their records.
+    pub(crate) fn write_stored(
+        &self,
+        exceptions: Option<&Exceptions>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let stored = |value| exceptions.map_or(value, |exceptions| exceptions.stored(value));
         let mut buf = Vec::new();
         leb::push(&mut buf, self.len() as u64);
         for frame in self.iter().map_err(io::Error::other)? {
@@ -42,11 +49,11 @@ impl Frames {
             leb::push(&mut buf, frame.locals.len() as u64);
             for (index, value) in frame.locals {
                 leb::push(&mut buf, index.into());
-                push_value(&mut buf, value);
+                push_value(&mut buf, stored(value));
             }
             leb::push(&mut buf, frame.operands.len() as u64);
             for value in frame.operands {
-                push_value(&mut buf, value);
+                push_value(&mut buf, stored(value));
             }
             if buf.len() >= 64 << 10 {
                 out.write_all(&buf)?;
@@ -65,20 +72,21 @@ impl Frames {
         KINDS.contains(&(kind, SafepointKind::Breakpoint)).then_some(code_offset)
     }
 
-    /// Reads frames of a snapshot of the module from which the program was compiled. `called` is the function that was called from
-    /// outside.
+    /// Reads frames of a snapshot of the module from which the program was compiled. Without exceptions, references to these are not
+    /// checked. `called` is the function that was called from outside.
     ///
     /// Locals that the rest of a function does not read are left out, whoever has written them: how exactly that is known
     /// differs between compilers.
     pub(crate) fn read_stored(
         program: &Program,
+        exceptions: Option<&Exceptions>,
         bytes: &[u8],
         called: Option<u32>,
     ) -> Result<Self, FramesError> {
         let maps = program.maps()?;
         let mut chain = Chain::new(program, maps);
         let (mut frames, mut slots) = (Vec::new(), Vec::new());
-        let mut input = Input { cursor: Cursor::new(bytes), frame: 0 };
+        let mut input = Input { cursor: Cursor::new(bytes), frame: 0, program, maps, exceptions };
         let count = input.number()?;
         for frame in 0..count as usize {
             input.frame = frame;
@@ -92,8 +100,8 @@ impl Frames {
             }
             chain.push(safepoint)?;
             frames.push(Place { safepoint: index, start: slots.len() });
-            input.locals(safepoint, program, &mut slots)?;
-            input.operands(safepoint, program, &mut slots)?;
+            input.locals(safepoint, &mut slots)?;
+            input.operands(safepoint, &mut slots)?;
         }
         let size = input.cursor.rest().len();
         if chain.count() > 0 && size > 0 {
@@ -107,15 +115,13 @@ impl Frames {
 struct Input<'a> {
     cursor: Cursor<'a>,
     frame: usize,
+    program: &'a Program,
+    maps: &'a Maps,
+    exceptions: Option<&'a Exceptions>,
 }
 
 impl Input<'_> {
-    fn locals(
-        &mut self,
-        safepoint: &Safepoint,
-        program: &Program,
-        slots: &mut Vec<u8>,
-    ) -> Result<(), FramesError> {
+    fn locals(&mut self, safepoint: &Safepoint, slots: &mut Vec<u8>) -> Result<(), FramesError> {
         let frame = self.frame;
         let mut live = safepoint.locals.iter().copied().peekable();
         let mut previous = None;
@@ -126,7 +132,6 @@ impl Input<'_> {
             }
             previous = Some(local);
             let value = self.value()?;
-            check_reference(value, program)?;
             match live.peek() {
                 Some(&(index, _)) if index < local => {
                     return Err(FramesError::MissingLocal { frame, local: index });
@@ -144,19 +149,13 @@ impl Input<'_> {
         }
     }
 
-    fn operands(
-        &mut self,
-        safepoint: &Safepoint,
-        program: &Program,
-        slots: &mut Vec<u8>,
-    ) -> Result<(), FramesError> {
+    fn operands(&mut self, safepoint: &Safepoint, slots: &mut Vec<u8>) -> Result<(), FramesError> {
         let &Safepoint { function, code_offset, .. } = safepoint;
         if self.count("number of operands")? as usize != safepoint.operands.len() {
             return Err(FramesError::Values { frame: self.frame, function, code_offset });
         }
         for (index, &expected) in (0..).zip(&safepoint.operands) {
             let value = self.value()?;
-            check_reference(value, program)?;
             self.push(slots, value, ("operand", index, expected))?;
         }
         Ok(())
@@ -169,8 +168,18 @@ impl Input<'_> {
         (what, index, expected): (&'static str, u32, ValType),
     ) -> Result<(), FramesError> {
         let found = value.ty();
-        if found != expected {
+        if found != expected.general() {
             return Err(FramesError::Type { frame: self.frame, what, index, found, expected });
+        }
+        check_reference(value, expected, self.program, self.maps)?;
+        // A local may be live to the compiler before it has its first value.
+        if what == "operand" && !expected.admits(value) {
+            return Err(FramesError::Null { expected });
+        }
+        if let Value::ExnRef(Some(number)) = value
+            && self.exceptions.is_some_and(|exceptions| !exceptions.contains(value))
+        {
+            return Err(FramesError::Exception { number });
         }
         push_slot(slots, value);
         Ok(())
@@ -198,8 +207,14 @@ impl Input<'_> {
     }
 }
 
-/// Appends a value: its type, and as many bytes as that has. A reference is four bytes: zero, or its number plus one.
+/// Appends a value: its type, and as many bytes as that has. A reference is four bytes: zero, or its number plus one, or the
+/// number of an exception.
 pub(crate) fn push_value(buf: &mut Vec<u8>, value: Value) {
+    if let Value::ExnRef(number) = value {
+        buf.push(0x69);
+        buf.extend(number.unwrap_or(0).to_le_bytes());
+        return;
+    }
     buf.extend(TYPES.iter().filter(|(_, ty)| *ty == value.ty()).map(|(byte, _)| byte));
     buf.extend_from_slice(&value.to_slot().to_le_bytes()[..value_size(value.ty())]);
 }
@@ -211,13 +226,17 @@ pub(crate) fn read_value(cursor: &mut Cursor<'_>) -> Option<Value> {
     let mut slot = [0; 16];
     let bytes = cursor.take(value_size(ty))?;
     slot[..bytes.len()].copy_from_slice(bytes);
+    if ty == ValType::ExnRef {
+        let number = u128::from_le_bytes(slot) as u32;
+        return Some(Value::ExnRef((number != 0).then_some(number)));
+    }
     Some(Value::from_slot(ty, u128::from_le_bytes(slot)))
 }
 
 fn value_size(ty: ValType) -> usize {
     match ty {
-        ValType::I32 | ValType::F32 | ValType::FuncRef | ValType::ExternRef => 4,
         ValType::I64 | ValType::F64 => 8,
         ValType::V128 => 16,
+        _ => 4,
     }
 }

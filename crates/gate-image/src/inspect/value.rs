@@ -6,11 +6,12 @@ use serde::Serialize;
 /// A value as text: exact, so that it can be told from every other value of its type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ValueView {
-    /// Its type: `i32`, `i64`, `f32`, `f64`, `v128`, `funcref`, `externref`.
+    /// Its type: `i32`, `i64`, `f32`, `f64`, `v128`, `funcref`, `externref`, `exnref`.
     #[serde(rename = "type")]
     pub ty: String,
     /// The value. Integers are signed; floats that are no numbers have their bits (`nan:0x7fc00000`); vectors are
-    /// hexadecimal, lane 0 last; references are `null`, `function 3` or `extern 3`.
+    /// hexadecimal, lane 0 last; references are `null`, `function 3`, `extern 3` or
+    /// `exception 3`.
     pub value: String,
 }
 
@@ -31,7 +32,8 @@ fn text(value: Value) -> String {
         Value::V128(v) => format!("{v:#034x}"),
         Value::FuncRef(Some(function)) => format!("function {function}"),
         Value::ExternRef(Some(number)) => format!("extern {number}"),
-        Value::FuncRef(None) | Value::ExternRef(None) => "null".into(),
+        Value::ExnRef(Some(number)) => format!("exception {number}"),
+        Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None) => "null".into(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::{Instance, RebaseError};
 use crate::error::{ImageError, InstanceError, ProgramError};
+use crate::exceptions::{Exception, Exceptions};
 use crate::extents;
 use crate::memfd;
 use crate::program::Program;
 use crate::state::{MAX_REGIONS, State};
-use gate_compiler::{TableInfo, ValType, Value};
-use gate_wire::context::{Context, TableDesc};
+use gate_compiler::{ExceptionsInfo, TableInfo, ValType, Value};
+use gate_wire::context::{Context, ExceptionDesc, ExceptionHead, TableDesc};
 use gate_wire::load::STATE_FILE_STRIDE;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::ops::Range;
@@ -101,6 +102,84 @@ impl<'a> Region<'a> {
         Ok(ranges)
     }
 
+    /// An exception, as it is there. `None` if there cannot be such a record, or it is free.
+    pub(crate) fn exception(
+        self,
+        info: &ExceptionsInfo,
+        number: u32,
+    ) -> Result<Option<Exception>, ImageError> {
+        if number == 0 || number >= info.capacity {
+            return Ok(None);
+        }
+        let mut record = vec![0; info.record_size as usize];
+        self.read(info.distance - number * info.record_size, &mut record)?;
+        let (head, mut values) = record.split_at(size_of::<ExceptionHead>());
+        let tag = head.first_chunk().map_or(0, |tag| u32::from_le_bytes(*tag));
+        let Some(tag) = tag.checked_sub(1) else { return Ok(None) };
+        let signature = info.tags.get(tag as usize);
+        let signature = signature.and_then(|&ty| self.program.info().signatures.get(ty as usize));
+        let Some(signature) = signature else { return Ok(None) };
+        let values = signature.ty.params.iter().map(|&ty| {
+            let (slot, rest) = values.split_at_checked(ty.slot_size() as usize)?;
+            values = rest;
+            let mut bytes = [0; 16];
+            bytes[..slot.len()].copy_from_slice(slot);
+            Some(Value::from_slot(ty, u128::from_le_bytes(bytes)))
+        });
+        Ok(values.collect::<Option<_>>().map(|values| Exception { tag, values }))
+    }
+
+    /// Sets the exceptions of an instance that has none yet.
+    pub(crate) fn set_exceptions(self, exceptions: &Exceptions) -> Result<(), ImageError> {
+        let Some(info) = self.program.info().exceptions.as_ref().filter(|_| exceptions.len() > 0) else {
+            return Ok(());
+        };
+        for (number, exception) in (1..).zip(exceptions.iter()) {
+            let mut record = (exception.tag + 1).to_le_bytes().to_vec();
+            record.extend([0; 4]);
+            for value in &exception.values {
+                record.extend(&value.to_slot().to_le_bytes()[..value.ty().slot_size() as usize]);
+            }
+            self.write(info.distance - number * info.record_size, &record)?;
+        }
+        let used = info.desc_distance - std::mem::offset_of!(ExceptionDesc, used) as u32;
+        self.write(used, &(exceptions.len() + 1).to_le_bytes())
+    }
+
+    /// Copies the records of exceptions, and what of their descriptor does not depend on the layout.
+    fn copy_exceptions(self, from: Self) -> Result<(), ImageError> {
+        let (old, new) = (&from.program.info().exceptions, &self.program.info().exceptions);
+        let (Some(old), Some(new)) = (old, new) else { return Ok(()) };
+        let mut counts = [0; 12];
+        let field = std::mem::offset_of!(ExceptionDesc, used) as u32;
+        from.read(old.desc_distance - field, &mut counts)?;
+        let used = counts.first_chunk().map_or(0, |used| u32::from_le_bytes(*used));
+        if old.record_size != new.record_size || used > new.capacity || used > old.capacity {
+            return Err(ImageError::image("there are more exceptions than there can be"));
+        }
+        let template = &self.program.template().instance;
+        let start = u64::from(self.program.info().layout.instance_size) - u64::from(new.desc_distance);
+        let mut desc = [0; size_of::<ExceptionDesc>()];
+        crate::snapshot::overlay(template, start, &mut desc);
+        desc[field as usize..][..counts.len()].copy_from_slice(&counts);
+        self.write(new.desc_distance, &desc)?;
+        let mut records = vec![0; used as usize * old.record_size as usize];
+        from.read(old.distance, &mut records)?;
+        self.write(new.distance, &records)
+    }
+
+    /// Gives elements of a table from an index on their first value, if that is not null.
+    pub(crate) fn initialise_elements(self, table: &TableInfo, from: u32, to: u32) -> Result<(), ImageError> {
+        if table.initial == 0 {
+            return Ok(());
+        }
+        for start in (from..to).step_by(ELEMENTS_AT_ONCE) {
+            let count = ELEMENTS_AT_ONCE.min((to - start) as usize);
+            self.set_elements(table, start, &vec![table.initial; count])?;
+        }
+        Ok(())
+    }
+
     /// Current lengths of passive segments: zero if they have been dropped.
     pub(crate) fn segment_lengths(self) -> Result<Vec<u32>, ImageError> {
         let lengths = self.program.segment_lengths().iter().map(|&distance| {
@@ -180,13 +259,16 @@ impl Instance {
             && from.tables.iter().map(|t| (t.ty, t.min)).eq(to.tables.iter().map(|t| (t.ty, t.min)))
             && from.memories.iter().map(|m| m.min_pages).eq(to.memories.iter().map(|m| m.min_pages))
             && self.program.segment_lengths().len() == program.segment_lengths().len()
-            && from.functions == to.functions;
+            && from.functions == to.functions
+            && from.signatures == to.signatures
+            && from.exceptions.as_ref().map(|e| &e.tags) == to.exceptions.as_ref().map(|e| &e.tags);
         if !same_types {
             return Err(InstanceError::from(ProgramError::OtherModule).into());
         }
         let same_places = from.layout == to.layout
             && from.globals == to.globals
             && from.tables == to.tables
+            && from.exceptions == to.exceptions
             && from.memories == to.memories
             && self.program.segment_lengths() == program.segment_lengths();
         if same_places {
@@ -267,6 +349,7 @@ impl Instance {
             state.write(place.desc_offset, &desc).map_err(&error)?;
         }
         to.set_globals(&from.globals()?)?;
+        to.copy_exceptions(from)?;
         to.set_segment_lengths(&from.segment_lengths()?)?;
         to.set_entry_values(&from.entry_values(entry_types)?)?;
         for (old, new) in self.program.info().tables.iter().zip(&program.info().tables) {

@@ -1,8 +1,9 @@
 //! Stopped programs as frames.
 
-use super::{Activity, Instance, Mutation, PendingCall, Phase, call};
+use super::{Activity, Instance, Mutation, PendingCall, Phase, Region, call};
 use crate::cache::LoadError;
 use crate::error::{ImageError, InstanceError};
+use crate::exceptions::{ExceptionError, Exceptions};
 use crate::exit::{self, Exit};
 use crate::frames::{Frames, FramesError};
 use crate::memfd::{self, Executable};
@@ -10,7 +11,7 @@ use crate::program::Program;
 use crate::state::State;
 use gate_compiler::{ImportResolver, Options, ResumePoint};
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 /// A program that is stopped, as its frames tell.
@@ -50,8 +51,8 @@ impl StoppedFrames {
                 if let Some(frames) = prepared.read.get() {
                     return Ok(Arc::clone(frames));
                 }
-                let frames =
-                    Frames::read_stored(prepared.program.base(), &prepared.stored, Some(prepared.called))?;
+                let called = Some(prepared.called);
+                let frames = Frames::read_stored(prepared.program.base(), None, &prepared.stored, called)?;
                 Ok(Arc::clone(prepared.read.get_or_init(|| Arc::new(frames))))
             }
         }
@@ -104,6 +105,11 @@ impl Mutation {
         };
         let frames = Frames::read_exported(&self.program, &export.file, export.size, called)?;
         check_call(&frames, &self.state)?;
+        let region = Region::new(&self.program, self.state.as_fd());
+        Exceptions::find(&self.program, region, frames.values()?).map_err(|error| match error {
+            ExceptionError::Invalid(number) => FramesError::Exception { number },
+            ExceptionError::Host(error) => FramesError::Host(error),
+        })?;
         let frames = Arc::new(frames);
         *self.lease.stopped() = Some(Stopped { frames: StoppedFrames::Known(Arc::clone(&frames)), activity });
         Ok(frames)

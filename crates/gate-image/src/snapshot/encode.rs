@@ -1,7 +1,7 @@
 //! Parts of modules, as bytes.
 
 use crate::leb;
-use gate_compiler::{ValType, Value};
+use gate_compiler::{HeapType, ModuleInfo, RefType, ValType, Value};
 
 /// Numbers of sections.
 pub(super) mod section {
@@ -26,6 +26,7 @@ pub(super) mod section {
 /// Instructions of constant expressions.
 pub(super) mod opcode {
     pub(in crate::snapshot) const END: u8 = 0x0b;
+    pub(in crate::snapshot) const GLOBAL_GET: u8 = 0x23;
     pub(in crate::snapshot) const I32_CONST: u8 = 0x41;
     pub(in crate::snapshot) const I64_CONST: u8 = 0x42;
     pub(in crate::snapshot) const F32_CONST: u8 = 0x43;
@@ -36,9 +37,9 @@ pub(super) mod opcode {
     pub(in crate::snapshot) const V128_CONST: u8 = 0x0c;
 }
 
-/// The encoded type.
+/// The encoded type, as one of those which take a byte.
 pub(super) fn type_byte(ty: ValType) -> u8 {
-    match ty {
+    match ty.general() {
         ValType::I32 => 0x7f,
         ValType::I64 => 0x7e,
         ValType::F32 => 0x7d,
@@ -46,16 +47,58 @@ pub(super) fn type_byte(ty: ValType) -> u8 {
         ValType::V128 => 0x7b,
         ValType::FuncRef => 0x70,
         ValType::ExternRef => 0x6f,
+        ValType::ExnRef | ValType::Ref(_) => 0x69,
     }
 }
 
 /// The type that is encoded so.
 pub(super) fn type_of_byte(byte: u8) -> Option<ValType> {
     use ValType::*;
-    [I32, I64, F32, F64, V128, FuncRef, ExternRef].into_iter().find(|&ty| type_byte(ty) == byte)
+    [I32, I64, F32, F64, V128, FuncRef, ExternRef, ExnRef].into_iter().find(|&ty| type_byte(ty) == byte)
 }
 
-/// Appends a constant expression. References to something of the host's cannot be expressed; they become null.
+/// First bytes of types of references, for those that can be null and others, which tell what is referred to.
+pub(super) const REFERENCE: [u8; 2] = [0x63, 0x64];
+
+/// Precedes a table's type if its elements have a first value.
+pub(super) const INITIALISED: [u8; 2] = [0x40, 0x00];
+
+/// Appends a type of a module's.
+pub(super) fn push_type(buf: &mut Vec<u8>, ty: ValType, info: &ModuleInfo) {
+    match ty {
+        ValType::Ref(RefType { nullable, .. }) => {
+            buf.push(REFERENCE[usize::from(!nullable)]);
+            push_heap_type(buf, ty, info);
+        }
+        _ => buf.push(type_byte(ty)),
+    }
+}
+
+/// Appends what references of a type refer to.
+fn push_heap_type(buf: &mut Vec<u8>, ty: ValType, info: &ModuleInfo) {
+    match ty {
+        ValType::Ref(RefType { heap: HeapType::Signature(number), .. }) => {
+            let signature = info.signatures.get(number as usize);
+            leb::push_signed(buf, signature.map_or(0, |signature| signature.type_index.into()));
+        }
+        _ => buf.push(type_byte(ty)),
+    }
+}
+
+/// Appends a constant expression for a value of a type of the module's.
+pub(super) fn push_typed_constant(buf: &mut Vec<u8>, value: Value, ty: ValType, info: &ModuleInfo) {
+    match value {
+        Value::FuncRef(None) | Value::ExternRef(_) | Value::ExnRef(_) => {
+            buf.push(opcode::REF_NULL);
+            push_heap_type(buf, ty, info);
+            buf.push(opcode::END);
+        }
+        _ => push_constant(buf, value),
+    }
+}
+
+/// Appends a constant expression. References to something of the host's, or to exceptions, cannot be
+/// expressed; they become null.
 pub(super) fn push_constant(buf: &mut Vec<u8>, value: Value) {
     match value {
         Value::I32(v) => {
@@ -82,7 +125,9 @@ pub(super) fn push_constant(buf: &mut Vec<u8>, value: Value) {
             buf.push(opcode::REF_FUNC);
             leb::push(buf, function.into());
         }
-        Value::FuncRef(None) | Value::ExternRef(_) => buf.extend([opcode::REF_NULL, type_byte(value.ty())]),
+        Value::FuncRef(None) | Value::ExternRef(_) | Value::ExnRef(_) => {
+            buf.extend([opcode::REF_NULL, type_byte(value.ty())])
+        }
     }
     buf.push(opcode::END);
 }

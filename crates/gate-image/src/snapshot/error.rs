@@ -164,6 +164,19 @@ pub enum Problem {
         /// Number of functions.
         count: usize,
     },
+    /// A function reference is to a function of another type.
+    #[error("{what} {index} is not of type {expected}")]
+    ReferenceType {
+        /// What the value is of.
+        what: &'static str,
+        /// Index of that.
+        index: u32,
+        /// The right type.
+        expected: ValType,
+    },
+    /// An exception does not exist, or carries values that are not of its tag's types.
+    #[error("there is no exception {0} of the module's")]
+    Exception(u32),
     /// Something that cannot go together.
     #[error("{0}")]
     Contradiction(&'static str),

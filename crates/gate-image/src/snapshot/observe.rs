@@ -3,9 +3,11 @@
 use super::status::{Progress, Status};
 use super::tables::Tables;
 use super::{Problem, SnapshotError, overlay};
+use crate::exceptions::{ExceptionError, Exceptions, is_of_type};
 use crate::exit::Exit;
+use crate::frames::Frames;
 use crate::instance::{ExitError, Instance};
-use gate_compiler::{ValType, Value};
+use gate_compiler::{ModuleInfo, ValType, Value};
 
 /// What the instance is doing.
 pub(super) fn status(
@@ -40,19 +42,19 @@ pub(super) fn status(
         _ => &[],
     };
     let values = instance.region().entry_values(types)?;
-    let count = info.functions.len();
-    if let Some(function) = values.iter().find_map(|value| missing_function(*value, count)) {
-        return Err(SnapshotError::Unfit(Problem::Reference { function, count }));
-    }
+    check_values("value", &values, types.iter().copied(), info)?;
     let lengths = instance.region().segment_lengths()?;
     let references = |(index, value): (u32, &Value)| match value {
-        Value::ExternRef(Some(number)) => Some((index, *number)),
+        Value::ExternRef(Some(number)) | Value::ExnRef(Some(number)) => Some((index, *number)),
         _ => None,
     };
-    let externs = tables.pieces.iter().filter(|p| info.tables[p.table as usize].ty == ValType::ExternRef);
-    let table_references = externs.flat_map(|piece| {
+    let table_references = tables.pieces.iter().flat_map(|piece| {
+        let ty = info.tables[piece.table as usize].ty;
         let elements = (piece.start..).zip(&piece.elements);
-        elements.filter_map(|(index, element)| Some((piece.table, index, element.checked_sub(1)?)))
+        elements.filter_map(move |(index, &element)| match Value::from_slot(ty, element.into()) {
+            Value::ExternRef(number) | Value::ExnRef(number) => Some((piece.table, index, number?)),
+            _ => None,
+        })
     });
     Ok(Status {
         progress,
@@ -82,10 +84,72 @@ fn dropped(instance: &Instance, lengths: &[u32]) -> Vec<bool> {
     original.zip(lengths).map(|(original, &current)| current != original).collect()
 }
 
-/// The function that a value refers to, if there is none.
-pub(super) fn missing_function(value: Value, functions: usize) -> Option<u32> {
-    match value {
-        Value::FuncRef(Some(function)) if function as usize >= functions => Some(function),
-        _ => None,
+/// Checks that values are of types of the module's.
+pub(super) fn check_values(
+    what: &'static str,
+    values: &[Value],
+    types: impl Iterator<Item = ValType>,
+    info: &ModuleInfo,
+) -> Result<(), SnapshotError> {
+    let count = info.functions.len();
+    for (index, (&value, expected)) in (0..).zip(values.iter().zip(types)) {
+        match value {
+            Value::FuncRef(Some(function)) if function as usize >= count => {
+                return Err(SnapshotError::Unfit(Problem::Reference { function, count }));
+            }
+            _ if !is_of_type(value, expected, info) => {
+                return Err(SnapshotError::Unfit(Problem::ReferenceType { what, index, expected }));
+            }
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+/// Finds the exceptions to which the instance has references, and numbers these in what it is doing.
+pub(super) fn exceptions(
+    instance: &Instance,
+    globals: &[Value],
+    tables: &Tables,
+    frames: Option<&Frames>,
+    status: &mut Status,
+) -> Result<Exceptions, SnapshotError> {
+    let program = instance.program();
+    let info = program.info();
+    if info.exceptions.is_none() {
+        return Ok(Exceptions::default());
+    }
+    let mut roots: Vec<Value> = Vec::new();
+    if let Some(frames) = frames {
+        roots.extend(frames.values()?.filter(is_exception));
+    }
+    roots.extend(globals.iter().copied().filter(is_exception));
+    for piece in &tables.pieces {
+        let ty = info.tables[piece.table as usize].ty;
+        let elements = piece.elements.iter().map(|&element| Value::from_slot(ty, element.into()));
+        roots.extend(elements.filter(is_exception));
+    }
+    roots.extend(status.values.iter().copied().filter(is_exception));
+    let exceptions = Exceptions::find(program, instance.region(), roots).map_err(|error| match error {
+        ExceptionError::Invalid(number) => SnapshotError::Unfit(Problem::Exception(number)),
+        ExceptionError::Host(error) => error.into(),
+    })?;
+    for value in &mut status.values {
+        *value = exceptions.stored(*value);
+    }
+    for (global, number) in &mut status.global_references {
+        if info.globals[*global as usize].ty.general() == ValType::ExnRef {
+            *number = exceptions.number(*number).unwrap_or_default();
+        }
+    }
+    for (table, _, number) in &mut status.table_references {
+        if info.tables[*table as usize].ty.general() == ValType::ExnRef {
+            *number = exceptions.number(*number).unwrap_or_default();
+        }
+    }
+    Ok(exceptions)
+}
+
+fn is_exception(value: &Value) -> bool {
+    matches!(value, Value::ExnRef(Some(_)))
 }

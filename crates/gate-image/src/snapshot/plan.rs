@@ -2,8 +2,8 @@
 
 use super::edits::Edits;
 use super::encode::{
-    LIMITS_64, LIMITS_MAX, push_constant, push_custom_header, push_limits, push_offset, push_section,
-    section, type_byte,
+    INITIALISED, LIMITS_64, LIMITS_MAX, REFERENCE, opcode, push_constant, push_custom_header, push_limits,
+    push_offset, push_section, push_type, push_typed_constant, section,
 };
 use super::pieces::Piece;
 use super::sections::Section;
@@ -11,8 +11,9 @@ use super::status::{Progress, Status};
 use super::tables::{ElementPiece, Tables};
 use super::write::{Part, Snapshot, Stack, header_size, push_piece_header, push_segment_header};
 use super::{
-    FEATURES_SECTION, HEADER, MAX_MEMORY_SECTION, MEMORY_SECTION, Problem, SERVICE_SECTION, SNAPSHOT_SECTION,
-    SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION, overlay,
+    EXCEPTIONS_SECTION, FEATURES_SECTION, HEADER, MAX_MEMORY_SECTION, MEMORY_SECTION, Problem,
+    SERVICE_SECTION, SNAPSHOT_SECTION, SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState,
+    SnapshotError, TRACE_SECTION, overlay,
 };
 use crate::leb::{self, Cursor};
 use gate_compiler::{TableInfo, ValType, Value};
@@ -112,10 +113,16 @@ impl<'a> Plan<'a> {
         self.features_section();
         self.memory_sections(segments)?;
         self.custom_section(STATE_SECTION, status.encode());
+        if self.snapshot.exceptions.len() > 0 {
+            let contents = self.snapshot.exceptions.encode();
+            self.custom_section(EXCEPTIONS_SECTION, contents);
+        }
         match stack {
             Some(Stack::Frames(frames)) => {
                 let mut counter = Counter::default();
-                frames.write_stored(&mut counter).map_err(SnapshotError::Write)?;
+                frames
+                    .write_stored(Some(&self.snapshot.exceptions), &mut counter)
+                    .map_err(SnapshotError::Write)?;
                 self.custom_header(STACK_SECTION, counter.0)?;
                 self.push(Part::Frames(frames), counter.0);
             }
@@ -157,10 +164,16 @@ impl<'a> Plan<'a> {
         let count = cursor.u32().ok_or_else(invalid)?;
         let mut contents = Vec::new();
         leb::push(&mut contents, count.into());
-        for &size in &tables.sizes {
-            let ty = cursor.byte().ok_or_else(invalid)?;
-            if ty != type_byte(ValType::FuncRef) && ty != type_byte(ValType::ExternRef) {
-                return Err(invalid());
+        let info = self.snapshot.instance.program().info();
+        for (&size, table) in tables.sizes.iter().zip(&info.tables) {
+            let mut first = cursor.byte().ok_or_else(invalid)?;
+            let is_initialised = first == INITIALISED[0];
+            if is_initialised {
+                cursor.byte().ok_or_else(invalid)?;
+                first = cursor.byte().ok_or_else(invalid)?;
+            }
+            if REFERENCE.contains(&first) {
+                skip_number(&mut cursor).ok_or_else(invalid)?;
             }
             let flags = cursor.byte().ok_or_else(invalid)?;
             if flags & !(LIMITS_MAX | LIMITS_64) != 0 {
@@ -171,8 +184,17 @@ impl<'a> Plan<'a> {
                 0 => None,
                 _ => Some(cursor.u64().ok_or_else(invalid)?),
             };
-            contents.push(ty);
+            if is_initialised {
+                skip_constant(&mut cursor).ok_or_else(invalid)?;
+            }
+            if table.initial != 0 {
+                contents.extend(INITIALISED);
+            }
+            push_type(&mut contents, table.ty, info);
             push_limits(&mut contents, size.into(), max, flags & LIMITS_64 != 0);
+            if table.initial != 0 {
+                push_constant(&mut contents, Value::from_slot(table.ty, table.initial.into()));
+            }
         }
         if count as usize != tables.sizes.len() || !cursor.rest().is_empty() {
             return Err(invalid());
@@ -200,9 +222,11 @@ impl<'a> Plan<'a> {
     fn global_section(&mut self, s: &Section, values: &[Value]) {
         let mut contents = Vec::new();
         leb::push(&mut contents, values.len() as u64);
-        for (global, &value) in self.snapshot.instance.program().info().globals.iter().zip(values) {
-            contents.extend([type_byte(global.ty), global.mutable.into()]);
-            push_constant(&mut contents, value);
+        let info = self.snapshot.instance.program().info();
+        for (global, &value) in info.globals.iter().zip(values) {
+            push_type(&mut contents, global.ty, info);
+            contents.push(global.mutable.into());
+            push_typed_constant(&mut contents, value, global.ty, info);
         }
         let mut buf = Vec::new();
         push_section(&mut buf, s.id, &contents);
@@ -219,10 +243,10 @@ impl<'a> Plan<'a> {
             buf.push(6);
             leb::push(&mut buf, (*table).into());
             push_offset(&mut buf, (*start).into(), table64);
-            buf.push(type_byte(ty));
+            push_type(&mut buf, ty, info);
             leb::push(&mut buf, elements.len() as u64);
             for &element in elements {
-                push_constant(&mut buf, Value::from_slot(ty, element.into()));
+                push_typed_constant(&mut buf, Value::from_slot(ty, element.into()), ty, info);
             }
             count += 1;
         }
@@ -245,7 +269,7 @@ impl<'a> Plan<'a> {
         let info = program.info();
         let mut functions = Vec::new();
         for (global, &value) in info.globals.iter().zip(globals) {
-            if global.ty == ValType::FuncRef {
+            if global.ty.general() == ValType::FuncRef {
                 let mut slot = [0; 16];
                 let offset = info.layout.instance_size - global.distance;
                 let size = global.ty.slot_size() as usize;
@@ -392,6 +416,23 @@ impl<'a> Plan<'a> {
         }
         self.snapshot.size += size;
         self.snapshot.parts.push(part);
+    }
+}
+
+/// Passes over an integer of any size.
+fn skip_number(cursor: &mut Cursor<'_>) -> Option<()> {
+    while cursor.byte()? & 0x80 != 0 {}
+    Some(())
+}
+
+/// Passes over a constant expression for a reference.
+fn skip_constant(cursor: &mut Cursor<'_>) -> Option<()> {
+    loop {
+        match cursor.byte()? {
+            opcode::END => return Some(()),
+            opcode::REF_FUNC | opcode::REF_NULL | opcode::GLOBAL_GET => skip_number(cursor)?,
+            _ => return None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::status::Status;
 use super::tables::ElementPiece;
 use super::trace::Trace;
 use super::{ServiceState, SnapshotError, instruction_at};
+use crate::exceptions::Exceptions;
 use crate::frames::Frames;
 use crate::instance::InstanceOptions;
 use gate_compiler::{Features, Value};
@@ -43,6 +44,8 @@ pub struct Restored {
     pub(super) features: Features,
     pub(super) status: Status,
     pub(super) services: Vec<ServiceState>,
+    /// Exceptions to which there are references.
+    pub(super) exceptions: Exceptions,
     /// Contents of the stack section.
     pub(super) stack: Option<Vec<u8>>,
     /// Where it trapped.

@@ -1,7 +1,7 @@
 //! Reading the sections of a snapshot.
 
 use super::edits::{Edits, Rebuilder};
-use super::encode::{LIMITS_64, LIMITS_MAX, opcode, section, type_byte, type_of_byte};
+use super::encode::{INITIALISED, LIMITS_64, LIMITS_MAX, REFERENCE, opcode, section, type_of_byte};
 use super::pieces::Piece;
 use super::read::{Memories, Restored, SnapshotLimits};
 use super::source::Source;
@@ -9,10 +9,12 @@ use super::status::{Progress, Status};
 use super::tables::{ElementPiece, MAX_ELEMENTS};
 use super::trace::Trace;
 use super::{
-    FEATURES_SECTION, HEADER, MEMORY_SECTION, Place, Problem, SERVICE_SECTION, SNAPSHOT_SECTION,
-    SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError, TRACE_SECTION,
+    EXCEPTIONS_SECTION, FEATURES_SECTION, HEADER, MEMORY_SECTION, Place, Problem, SERVICE_SECTION,
+    SNAPSHOT_SECTION, SNAPSHOT_VERSION, STACK_SECTION, STATE_SECTION, ServiceState, SnapshotError,
+    TRACE_SECTION,
 };
 use crate::error::ImageError;
+use crate::exceptions::Exceptions;
 use crate::exit::Exit;
 use crate::leb::Cursor;
 use crate::memfd::{self, Executable};
@@ -56,6 +58,7 @@ pub(super) struct Reader<'a, R> {
     memories_64: Vec<bool>,
     features: Features,
     status: Option<Status>,
+    exceptions: Exceptions,
     stack: Option<Vec<u8>>,
     trace: Option<Trace>,
     services: Vec<ServiceState>,
@@ -67,6 +70,7 @@ enum Kind {
     Features,
     Memory,
     State,
+    Exceptions,
     Stack,
     Trace,
     Service,
@@ -123,6 +127,7 @@ impl<'a, R: Read> Reader<'a, R> {
             memories_64: Vec::new(),
             features: Features::NONE,
             status: None,
+            exceptions: Exceptions::default(),
             stack: None,
             trace: None,
             services: Vec::new(),
@@ -157,6 +162,7 @@ impl<'a, R: Read> Reader<'a, R> {
             features: self.features,
             status,
             services: self.services,
+            exceptions: self.exceptions,
             stack: self.stack,
             trace: self.trace,
             globals: self.globals,
@@ -197,11 +203,22 @@ impl<'a, R: Read> Reader<'a, R> {
 
     fn table_section(&mut self) -> Result<(), SnapshotError> {
         for _ in 0..self.count("number of tables", MAX_TABLES)? {
-            if !matches!(type_of_byte(self.source.byte()?), Some(ValType::FuncRef | ValType::ExternRef)) {
+            let mut first = self.source.byte()?;
+            let is_initialised = first == INITIALISED[0];
+            if is_initialised {
+                if self.source.byte()? != INITIALISED[1] {
+                    return Err(self.source.error(Problem::Invalid("type of a table")));
+                }
+                first = self.source.byte()?;
+            }
+            if self.reference_type(first)?.is_none() {
                 return Err(self.source.error(Problem::Invalid("type of a table")));
             }
             let (size, is_64) = self.limits_min()?;
             limit(&self.source, "size of a table", size, u32::MAX.into())?;
+            if is_initialised {
+                self.constant()?;
+            }
             self.table_sizes.push(size as u32);
             self.tables_64.push(is_64);
         }
@@ -228,7 +245,8 @@ impl<'a, R: Read> Reader<'a, R> {
 
     fn global_section(&mut self) -> Result<(), SnapshotError> {
         for _ in 0..self.count("number of globals", MAX_GLOBALS)? {
-            let ty = type_of_byte(self.source.byte()?);
+            let first = self.source.byte()?;
+            let ty = self.reference_type(first)?.or(type_of_byte(first));
             let ty = ty.ok_or_else(|| self.source.error(Problem::Invalid("type of a global")))?;
             if self.source.byte()? > 1 {
                 return Err(self.source.error(Problem::Invalid("mutability of a global")));
@@ -274,10 +292,10 @@ impl<'a, R: Read> Reader<'a, R> {
         let Ok(start) = u32::try_from(start) else {
             return Err(self.source.error(Problem::Invalid("offset of a segment")));
         };
-        let ty = self.source.byte()?;
-        if !matches!(type_of_byte(ty), Some(ValType::FuncRef | ValType::ExternRef)) {
+        let first = self.source.byte()?;
+        let Some(ty) = self.reference_type(first)? else {
             return Err(self.source.error(Problem::Invalid("type of elements")));
-        }
+        };
         let count = self.source.u32()?;
         // A part without elements takes space, too.
         *total += u64::from(count.max(1));
@@ -300,7 +318,7 @@ impl<'a, R: Read> Reader<'a, R> {
         let mut elements = Vec::new();
         for _ in 0..count {
             let value = self.constant()?;
-            if type_byte(value.ty()) != ty {
+            if value.ty() != ty {
                 return Err(self.source.error(Problem::Invalid("type of an element")));
             }
             elements.push(value.to_slot() as u32);
@@ -379,6 +397,7 @@ impl<'a, R: Read> Reader<'a, R> {
             name if name == FEATURES_SECTION.as_bytes() => (Kind::Features, FEATURES_SECTION),
             name if name == MEMORY_SECTION.as_bytes() => (Kind::Memory, MEMORY_SECTION),
             name if name == STATE_SECTION.as_bytes() => (Kind::State, STATE_SECTION),
+            name if name == EXCEPTIONS_SECTION.as_bytes() => (Kind::Exceptions, EXCEPTIONS_SECTION),
             name if name == STACK_SECTION.as_bytes() => (Kind::Stack, STACK_SECTION),
             name if name == TRACE_SECTION.as_bytes() => (Kind::Trace, TRACE_SECTION),
             name if name == SERVICE_SECTION.as_bytes() => (Kind::Service, SERVICE_SECTION),
@@ -407,6 +426,13 @@ impl<'a, R: Read> Reader<'a, R> {
                 let bytes = self.source.bytes(size)?;
                 let status = Status::decode(&bytes).map_err(|problem| self.source.error(problem))?;
                 self.status = Some(status);
+            }
+            Kind::Exceptions => {
+                limit(&self.source, "size of the section", size, self.limits.stack_size)?;
+                let bytes = self.source.bytes(size)?;
+                let exceptions = Exceptions::decode(&bytes);
+                let invalid = || self.source.error(Problem::Invalid("exception"));
+                self.exceptions = exceptions.ok_or_else(invalid)?;
             }
             Kind::Stack => {
                 limit(&self.source, "size of the section", size, self.limits.stack_size)?;
@@ -462,6 +488,25 @@ impl<'a, R: Read> Reader<'a, R> {
         Ok(count)
     }
 
+    /// The general type of a reference that begins with a byte. `None` if no such type does.
+    fn reference_type(&mut self, first: u8) -> Result<Option<ValType>, SnapshotError> {
+        if REFERENCE.contains(&first) {
+            return self.heap_type().map(Some);
+        }
+        Ok(type_of_byte(first).filter(|ty| ty.as_reference().is_some()))
+    }
+
+    /// The general type of references to something.
+    fn heap_type(&mut self) -> Result<ValType, SnapshotError> {
+        // Not negative: the index of a type, which is one of functions. Else a byte, with its sign extended.
+        match self.source.signed(33)? {
+            0.. => Ok(ValType::FuncRef),
+            byte => type_of_byte((byte & 0x7f) as u8)
+                .filter(|ty| byte >= -64 && ty.as_reference().is_some())
+                .ok_or_else(|| self.source.error(Problem::Invalid("type of a reference"))),
+        }
+    }
+
     /// The lower one of size bounds, and whether addresses are 64-bit.
     fn limits_min(&mut self) -> Result<(u64, bool), SnapshotError> {
         let flags = self.source.byte()?;
@@ -488,8 +533,16 @@ impl<'a, R: Read> Reader<'a, R> {
 
     /// A constant expression of one instruction.
     fn constant(&mut self) -> Result<Value, SnapshotError> {
+        let opcode = self.source.byte()?;
+        if opcode == opcode::REF_NULL {
+            let value = Value::from_slot(self.heap_type()?, 0);
+            return match self.source.byte()? {
+                opcode::END => Ok(value),
+                _ => Err(self.source.error(Problem::Invalid("constant"))),
+            };
+        }
         let source = &mut self.source;
-        let value = match source.byte()? {
+        let value = match opcode {
             opcode::I32_CONST => Value::I32(source.signed(32)? as i32),
             opcode::I64_CONST => Value::I64(source.signed(64)?),
             opcode::F32_CONST => Value::F32(u32::from_le_bytes(source.array()?)),
@@ -497,10 +550,6 @@ impl<'a, R: Read> Reader<'a, R> {
             opcode::REF_FUNC => match source.u32()? {
                 u32::MAX => return Err(source.error(Problem::Invalid("function reference"))),
                 function => Value::FuncRef(Some(function)),
-            },
-            opcode::REF_NULL => match type_of_byte(source.byte()?) {
-                Some(ty @ (ValType::FuncRef | ValType::ExternRef)) => Value::from_slot(ty, 0),
-                _ => return Err(source.error(Problem::Invalid("type of a reference"))),
             },
             opcode::SIMD if source.byte()? == opcode::V128_CONST => {
                 Value::V128(u128::from_le_bytes(source.array()?))

@@ -5,13 +5,14 @@ use super::read::Restored;
 use super::status::{Progress, Status};
 use super::{Problem, SnapshotError};
 use crate::error::{ImageError, ProgramError};
+use crate::exceptions::is_of_type;
 use crate::exit;
 use crate::frames::Frames;
 use crate::instance::{self, Activity, Instance, InstanceOptions, Phase, Region, Stopped, StoppedFrames};
 use crate::memfd;
 use crate::program::Program;
 use crate::state::State;
-use gate_compiler::{FuncType, ValType, Value};
+use gate_compiler::{FuncType, ModuleInfo, ValType, Value};
 use rustix::fs::{SealFlags, fcntl_add_seals, ftruncate};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ impl Restored {
     pub fn instance(self, program: &Program, options: &InstanceOptions) -> Result<Instance, SnapshotError> {
         let program = program.base();
         self.check(program)?;
-        let Self { module, status, stack, trace, globals, table_sizes, elements, memory, .. } = self;
+        let Self { module, status, exceptions, stack, trace, globals, table_sizes, elements, memory, .. } =
+            self;
         let stack_size = instance::round_stack_size(options.stack_size)?;
         let mut state =
             State::new(program.info(), stack_size, options.max_memory).map_err(SnapshotError::from)?;
@@ -50,9 +52,11 @@ impl Restored {
                 .map_err(ImageError::system("write the size of a memory"))?;
         }
         let region = Region::new(program, state.as_fd());
-        region.set_globals(&with_references(globals, &status)?)?;
+        region.set_globals(&with_references(globals, &status, program.info())?)?;
+        region.set_exceptions(&exceptions)?;
         for (table, &size) in program.info().tables.iter().zip(&table_sizes) {
             region.set_table_size(table, size)?;
+            region.initialise_elements(table, table.min, size)?;
         }
         for piece in &elements {
             region.set_elements(
@@ -62,7 +66,8 @@ impl Restored {
             )?;
         }
         for &(table, element, number) in &status.table_references {
-            region.set_elements(&program.info().tables[table as usize], element, &[number + 1])?;
+            let table = &program.info().tables[table as usize];
+            region.set_elements(table, element, &[reference(table.ty, number).to_slot() as u32])?;
         }
         let mut lengths = region.segment_lengths()?;
         for (length, _) in lengths.iter_mut().zip(&status.dropped).filter(|(_, dropped)| **dropped) {
@@ -82,7 +87,8 @@ impl Restored {
                     true => program.info().start,
                     false => status.entry,
                 };
-                let frames = Frames::read_stored(program, &stack.unwrap_or_default(), called)?;
+                let frames =
+                    Frames::read_stored(program, Some(&exceptions), &stack.unwrap_or_default(), called)?;
                 instance::check_call(&frames, &state)?;
                 stopped = Some(Stopped { frames: StoppedFrames::Known(Arc::new(frames)), activity });
                 Phase::Suspended { activity }
@@ -120,29 +126,48 @@ impl Restored {
         for (&size, table) in self.table_sizes.iter().zip(&info.tables) {
             range("size of a table", size.into(), table.min.into(), table.max.into())?;
         }
+        self.exceptions
+            .check(info)
+            .map_err(|number| SnapshotError::Contradiction(Problem::Exception(number)))?;
         let functions = info.functions.len();
         for (index, (value, global)) in (0..).zip(self.globals.iter().zip(&info.globals)) {
-            typed("global", index, *value, global.ty, functions)?;
+            typed("global", index, *value, global.ty, info)?;
         }
         for piece in &self.elements {
             let ty = info.tables[piece.table as usize].ty;
-            if ty == ValType::FuncRef
+            if ty.general() == ValType::FuncRef
                 && let Some(&element) = piece.elements.iter().find(|element| **element as usize > functions)
             {
                 return contradiction(Problem::Reference { function: element - 1, count: functions });
             }
-            if ty == ValType::ExternRef && piece.elements.iter().any(|&element| element != 0) {
+            if ty.general() != ValType::FuncRef && piece.elements.iter().any(|&element| element != 0) {
                 return contradiction(Problem::Invalid("type of a table element"));
             }
+            if matches!(ty, ValType::Ref(_)) {
+                for &element in &piece.elements {
+                    typed(
+                        "an element of table",
+                        piece.table,
+                        Value::from_slot(ty, element.into()),
+                        ty,
+                        info,
+                    )?;
+                }
+            }
         }
-        for &(global, _) in &status.global_references {
-            if info.globals.get(global as usize).is_none_or(|global| global.ty != ValType::ExternRef) {
+        let refers = |ty: ValType, number: u32| match ty.general() {
+            ValType::ExternRef => true,
+            ValType::ExnRef => self.exceptions.contains(Value::ExnRef(Some(number))),
+            _ => false,
+        };
+        for &(global, number) in &status.global_references {
+            if info.globals.get(global as usize).is_none_or(|global| !refers(global.ty, number)) {
                 return contradiction(Problem::Invalid("reference in a global"));
             }
         }
-        for &(table, element, _) in &status.table_references {
+        for &(table, element, number) in &status.table_references {
             let fits = |(table, &size): (&gate_compiler::TableInfo, &u32)| {
-                table.ty == ValType::ExternRef && element < size
+                refers(table.ty, number) && element < size
             };
             let table = table as usize;
             if !info.tables.get(table).zip(self.table_sizes.get(table)).is_some_and(fits) {
@@ -178,7 +203,12 @@ impl Restored {
         };
         number("number of values", status.values.len(), types.len())?;
         for (index, (&value, &ty)) in (0..).zip(status.values.iter().zip(types)) {
-            typed("value", index, value, ty, info.functions.len())?;
+            typed("value", index, value, ty, info)?;
+            if let Value::ExnRef(Some(number)) = value
+                && !self.exceptions.contains(value)
+            {
+                return contradiction(Problem::Exception(number));
+            }
         }
         match (status.progress, &status.call) {
             (Progress::Suspended { .. }, _) | (_, None) => Ok(()),
@@ -219,14 +249,26 @@ fn write_rest(state: &State, program: &Program, pieces: &[Piece]) -> Result<(), 
 }
 
 /// Puts in the references which a module cannot express.
-fn with_references(mut globals: Vec<Value>, status: &Status) -> Result<Vec<Value>, SnapshotError> {
+fn with_references(
+    mut globals: Vec<Value>,
+    status: &Status,
+    info: &ModuleInfo,
+) -> Result<Vec<Value>, SnapshotError> {
     for &(global, number) in &status.global_references {
         match globals.get_mut(global as usize) {
-            Some(value) => *value = Value::ExternRef(Some(number)),
+            Some(value) => *value = reference(info.globals[global as usize].ty, number),
             None => return contradiction(Problem::Invalid("reference in a global")),
         }
     }
     Ok(globals)
+}
+
+/// A reference of a type to something of the host's, or to an exception.
+fn reference(ty: ValType, number: u32) -> Value {
+    match ty.general() {
+        ValType::ExnRef => Value::ExnRef(Some(number)),
+        _ => Value::ExternRef(Some(number)),
+    }
 }
 
 fn contradiction<T>(problem: Problem) -> Result<T, SnapshotError> {
@@ -256,14 +298,18 @@ fn typed(
     index: u32,
     value: Value,
     expected: ValType,
-    count: usize,
+    info: &ModuleInfo,
 ) -> Result<(), SnapshotError> {
+    let count = info.functions.len();
     match value {
-        _ if value.ty() != expected => {
+        _ if value.ty() != expected.general() => {
             contradiction(Problem::Type { what, index, found: value.ty(), expected })
         }
         Value::FuncRef(Some(function)) if function as usize >= count => {
             contradiction(Problem::Reference { function, count })
+        }
+        _ if !is_of_type(value, expected, info) => {
+            contradiction(Problem::ReferenceType { what, index, expected })
         }
         _ => Ok(()),
     }

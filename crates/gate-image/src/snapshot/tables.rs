@@ -1,9 +1,10 @@
 //! Which elements of tables a snapshot has to hold.
 
 use super::{Problem, SnapshotError, overlay};
+use crate::exceptions::is_of_type;
 use crate::instance::{ELEMENTS_AT_ONCE, Region};
 use crate::program::Program;
-use gate_compiler::ValType;
+use gate_compiler::{ValType, Value};
 
 /// Most elements of all tables together that a snapshot holds.
 pub(super) const MAX_ELEMENTS: u64 = 10_000_000;
@@ -44,16 +45,25 @@ impl Tables {
                 let current = region.elements(table, start, part as usize)?;
                 let mut original = vec![0; 4 * part as usize];
                 let offset = u64::from(info.layout.instance_size) - u64::from(table.distance);
+                // What is added to a table has no first value; but it has one in a module with the table's new size.
+                for at in start.max(table.min)..start + part {
+                    let place = 4 * (at - start) as usize;
+                    original[place..place + 4].copy_from_slice(&table.initial.to_le_bytes());
+                }
                 overlay(&program.template().instance, offset + 4 * u64::from(start), &mut original);
                 let original = original.as_chunks().0.iter().map(|&element| u32::from_le_bytes(element));
                 for ((at, &current), original) in (start..).zip(&current).zip(original) {
                     let functions = info.functions.len();
-                    if table.ty == ValType::FuncRef && current as usize > functions {
+                    if table.ty.general() == ValType::FuncRef && current as usize > functions {
                         let (function, count) = (current - 1, functions);
                         return Err(SnapshotError::Unfit(Problem::Reference { function, count }));
                     }
                     if current == original {
                         continue;
+                    }
+                    if !is_of_type(Value::from_slot(table.ty, current.into()), table.ty, info) {
+                        let (what, index, expected) = ("an element of table", index, table.ty);
+                        return Err(SnapshotError::Unfit(Problem::ReferenceType { what, index, expected }));
                     }
                     count += tables.add(first, index, at, current, |at| {
                         Ok::<_, SnapshotError>(region.elements(table, at, 1)?[0])

@@ -1,13 +1,14 @@
 //! Writing snapshots.
 
 use super::encode::push_offset;
-use super::observe::{missing_function, status};
+use super::observe::{check_values, exceptions, status};
 use super::pieces::{self, Piece};
 use super::plan::Plan;
 use super::status::Progress;
 use super::tables::Tables;
 use super::trace::Trace;
 use super::{Problem, ServiceState, SnapshotError, sections};
+use crate::exceptions::Exceptions;
 use crate::exit::Exit;
 use crate::frames::Frames;
 use crate::instance::Instance;
@@ -30,6 +31,7 @@ pub struct Snapshot<'a> {
     pub(super) pieces: Vec<Piece>,
     pub(super) parts: Vec<Part<'a>>,
     pub(super) size: u64,
+    pub(super) exceptions: Exceptions,
 }
 
 #[derive(Debug)]
@@ -103,14 +105,14 @@ impl<'a> Snapshot<'a> {
         let program = instance.program();
         let sections = sections::list(wasm)?;
         let globals = instance.region().globals()?;
-        let functions = program.info().functions.len();
-        if let Some(function) = globals.iter().find_map(|value| missing_function(*value, functions)) {
-            return unfit(Problem::Reference { function, count: functions });
-        }
+        let info = program.info();
+        check_values("global", &globals, info.globals.iter().map(|global| global.ty), info)?;
         let tables = Tables::read(program, instance.region())?;
         let frames = instance.frames();
-        let status = status(instance, &globals, &tables, services.len() as u32)?;
-        let snapshot = Self { instance, wasm, pieces, parts: Vec::new(), size: 0 };
+        let mut status = status(instance, &globals, &tables, services.len() as u32)?;
+        let frames = frames.filter(|_| matches!(status.progress, Progress::Suspended { .. }));
+        let exceptions = exceptions(instance, &globals, &tables, frames.as_deref(), &mut status)?;
+        let snapshot = Self { instance, wasm, pieces, parts: Vec::new(), size: 0, exceptions };
         let plan = Plan::new(snapshot);
         let stack = match status.progress {
             Progress::Suspended { .. } => frames.map(Stack::Frames),
@@ -154,7 +156,7 @@ impl<'a> Snapshot<'a> {
             Part::Borrowed(bytes) => out.write_all(bytes),
             Part::Segments(range) => self.write_pieces(range.clone(), push_segment_header, out),
             Part::Pieces(range) => self.write_pieces(range.clone(), push_piece_header, out),
-            Part::Frames(frames) => frames.write_stored(out),
+            Part::Frames(frames) => frames.write_stored(Some(&self.exceptions), out),
         }
     }
 

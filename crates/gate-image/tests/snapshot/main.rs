@@ -6,6 +6,7 @@ mod features;
 mod golden;
 mod hostile;
 mod process;
+mod references;
 mod sparse;
 mod suspended;
 mod trace;

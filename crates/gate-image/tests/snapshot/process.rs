@@ -42,6 +42,16 @@ pub(crate) fn poke(instance: &mut Instance, distance: u32, bytes: &[u8]) {
     assert_eq!(rustix::io::pwrite(mutation.file(), bytes, offset).unwrap(), bytes.len());
 }
 
+/// Lets the instance call a function that leaves something at a place below the context address, and returns.
+pub(crate) fn leave(instance: &mut Instance, function: &str, distance: u32, bytes: &[u8]) {
+    instance.set_entry(function, &[]).unwrap();
+    let mutation = instance.launch(RT_SPAN, Purpose::Run).unwrap().mutation;
+    let offset = STATE_FILE_STRIDE - u64::from(distance);
+    assert_eq!(rustix::io::pwrite(mutation.file(), bytes, offset).unwrap(), bytes.len());
+    let record = [(ExitKind::Returned as u32).to_le_bytes(), [0; 4]].concat();
+    write_context(mutation.file(), context_offset!(exit), &record);
+}
+
 /// Lets the instance write down frames: these bytes, with this header.
 pub(crate) fn export_bytes(
     instance: &mut Instance,
@@ -83,7 +93,7 @@ pub(crate) fn values(safepoint: &Safepoint, seed: u32) -> Vec<Value> {
     let types = locals.chain(safepoint.operands.iter().copied());
     types
         .zip(seed..)
-        .map(|(ty, seed)| match ty {
+        .map(|(ty, seed)| match ty.general() {
             ValType::I32 => Value::I32(seed.cast_signed()),
             ValType::I64 => Value::I64(-i64::from(seed)),
             ValType::F32 => Value::F32(0x7fa0_0000 | seed),
@@ -91,6 +101,7 @@ pub(crate) fn values(safepoint: &Safepoint, seed: u32) -> Vec<Value> {
             ValType::V128 => Value::V128(u128::from(seed) << 100 | 1),
             ValType::FuncRef => Value::FuncRef(Some(0)),
             ValType::ExternRef => Value::ExternRef(Some(seed)),
+            ValType::ExnRef | ValType::Ref(_) => Value::ExnRef(None),
         })
         .collect()
 }

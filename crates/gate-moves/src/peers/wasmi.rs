@@ -1,7 +1,7 @@
 //! wasmi: an interpreter, which has nothing in common with Gate's compiler but the decoder and validator.
 
-use super::Peer;
 use super::wasi::{self, Exit, Wasi};
+use super::{COMMON, Peer};
 use crate::account::{self, Account, End};
 use crate::run::{MAX_MEMORY, MAX_TABLE};
 use crate::subject::{Entry, Subject};
@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use wasmi::errors::{ErrorKind, HostError, InstantiationError};
 use wasmi::{Caller, Config, Engine, Error, Extern, Linker, Module, Ref, Store, TrapCode, Val};
 use wasmi::{StoreLimits, StoreLimitsBuilder};
+use wasmparser::WasmFeatures;
 
 pub(super) struct Wasmi(Engine);
 
@@ -34,6 +35,10 @@ impl Wasmi {
 impl Peer for Wasmi {
     fn name(&self) -> &'static str {
         "wasmi"
+    }
+
+    fn features(&self) -> WasmFeatures {
+        COMMON
     }
 
     fn run(&self, subject: &Subject) -> anyhow::Result<Account> {

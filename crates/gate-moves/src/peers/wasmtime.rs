@@ -1,7 +1,7 @@
 //! Wasmtime: the same code generator behind another translation.
 
-use super::Peer;
 use super::wasi::{self, Exit, Wasi};
+use super::{COMMON, Peer};
 use crate::account::{self, Account, End};
 use crate::run::{MAX_MEMORY, MAX_TABLE};
 use crate::subject::{Entry, Subject};
@@ -10,7 +10,8 @@ use gate_compiler::Value;
 use gate_image::ValueView;
 use gate_runtime::TrapId;
 use std::collections::BTreeMap;
-use wasmtime::{AsContextMut, Caller, Engine, Error, Extern, Linker, Module, Store, Trap, Val};
+use wasmparser::WasmFeatures;
+use wasmtime::{AsContextMut, Caller, Config, Engine, Error, Extern, Linker, Module, Store, Trap, Val};
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 
 pub(super) struct Wasmtime(Engine);
@@ -22,13 +23,19 @@ struct Host {
 
 impl Wasmtime {
     pub(super) fn new() -> anyhow::Result<Self> {
-        Ok(Self(Engine::default()))
+        let mut config = Config::new();
+        config.wasm_function_references(true).wasm_gc(true).wasm_exceptions(true);
+        Ok(Self(Engine::new(&config)?))
     }
 }
 
 impl Peer for Wasmtime {
     fn name(&self) -> &'static str {
         "Wasmtime"
+    }
+
+    fn features(&self) -> WasmFeatures {
+        COMMON | WasmFeatures::EXCEPTIONS | WasmFeatures::FUNCTION_REFERENCES
     }
 
     fn run(&self, subject: &Subject) -> anyhow::Result<Account> {

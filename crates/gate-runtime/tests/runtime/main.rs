@@ -2,6 +2,7 @@
 
 mod ends;
 mod exactly_once;
+mod exceptions;
 mod hostile;
 mod kill;
 mod limits;

@@ -92,6 +92,8 @@ impl Text {
                 }],
                 tables: Vec::new(),
                 globals: Vec::new(),
+                exceptions: None,
+                signatures: Vec::new(),
                 layout: Layout {
                     instance_size: PAGE_SIZE as u32,
                     entry_distance: CONTEXT_SIZE + 32,

@@ -3,8 +3,8 @@
 use crate::script::{Module, Script};
 use std::collections::HashMap;
 use wasmparser::{
-    ExternalKind, FuncType, GlobalType, MemoryType, Parser, Payload, TableType, TypeRef, Validator,
-    WasmFeatures,
+    ExternalKind, FuncType, GlobalType, HeapType, MemoryType, Parser, Payload, RefType, TableType, TypeRef,
+    UnpackedIndex, ValType, Validator, WasmFeatures,
 };
 
 /// What a module imports, exports and defines.
@@ -29,14 +29,24 @@ pub(crate) enum Kind {
     Table,
     Memory,
     Global,
+    Tag,
 }
 
+/// Types in which indices of types are replaced by the types.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ItemType {
-    Function(FuncType),
-    Table(TableType),
+    Function(String),
+    Table(TableType, Reference),
     Memory(MemoryType),
-    Global(GlobalType),
+    Global(GlobalType, Option<Reference>),
+    Tag(String),
+}
+
+/// A type of references.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reference {
+    nullable: bool,
+    heap: String,
 }
 
 /// An item where it is defined: the module, and its index among all of the module's items of its kind.
@@ -154,12 +164,12 @@ impl Interface {
                 }
                 Payload::FunctionSection(section) => {
                     for ty in section {
-                        interface.define(ItemType::Function(types[ty? as usize].clone()));
+                        interface.define(ItemType::Function(function(ty?, &types, 0)));
                     }
                 }
                 Payload::TableSection(section) => {
                     for table in section {
-                        interface.define(ItemType::Table(table?.ty));
+                        interface.define(ItemType::of_import(TypeRef::Table(table?.ty), &types));
                     }
                 }
                 Payload::MemorySection(section) => {
@@ -169,7 +179,12 @@ impl Interface {
                 }
                 Payload::GlobalSection(section) => {
                     for global in section {
-                        interface.define(ItemType::Global(global?.ty));
+                        interface.define(ItemType::of_import(TypeRef::Global(global?.ty), &types));
+                    }
+                }
+                Payload::TagSection(section) => {
+                    for tag in section {
+                        interface.define(ItemType::of_import(TypeRef::Tag(tag?), &types));
                     }
                 }
                 Payload::ExportSection(section) => {
@@ -191,7 +206,7 @@ impl Interface {
 }
 
 impl Kind {
-    const COUNT: usize = 4;
+    pub(crate) const COUNT: usize = 5;
 
     fn of_export(kind: ExternalKind) -> Self {
         match kind {
@@ -199,7 +214,8 @@ impl Kind {
             ExternalKind::Table => Self::Table,
             ExternalKind::Memory => Self::Memory,
             ExternalKind::Global => Self::Global,
-            other => unreachable!("{other:?} is not of WebAssembly 2.0"),
+            ExternalKind::Tag => Self::Tag,
+            other => unreachable!("{other:?} is not of a proposal that is looked at"),
         }
     }
 }
@@ -208,20 +224,62 @@ impl ItemType {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Function(_) => Kind::Function,
-            Self::Table(_) => Kind::Table,
+            Self::Table(..) => Kind::Table,
             Self::Memory(_) => Kind::Memory,
-            Self::Global(_) => Kind::Global,
+            Self::Global(..) => Kind::Global,
+            Self::Tag(_) => Kind::Tag,
         }
     }
 
     fn of_import(ty: TypeRef, types: &[FuncType]) -> Self {
         match ty {
-            TypeRef::Func(index) => Self::Function(types[index as usize].clone()),
-            TypeRef::Table(ty) => Self::Table(ty),
+            TypeRef::Func(index) => Self::Function(function(index, types, 0)),
+            TypeRef::Table(ty) => Self::Table(ty, reference(ty.element_type, types, 0)),
             TypeRef::Memory(ty) => Self::Memory(ty),
-            TypeRef::Global(ty) => Self::Global(ty),
-            other => unreachable!("{other:?} is not of WebAssembly 2.0"),
+            TypeRef::Global(ty) => Self::Global(
+                ty,
+                match ty.content_type {
+                    ValType::Ref(ty) => Some(reference(ty, types, 0)),
+                    _ => None,
+                },
+            ),
+            TypeRef::Tag(ty) => Self::Tag(function(ty.func_type_idx, types, 0)),
+            other => unreachable!("{other:?} is not of a proposal that is looked at"),
         }
+    }
+}
+
+/// How deep types are looked into that may refer to themselves.
+const DEPTH: u32 = 6;
+
+fn function(index: u32, types: &[FuncType], depth: u32) -> String {
+    if depth == DEPTH {
+        return "...".into();
+    }
+    let list = |list: &[ValType]| {
+        let name = |ty: &ValType| match ty {
+            ValType::Ref(ty) => format!("{:?}", reference(*ty, types, depth + 1)),
+            ty => ty.to_string(),
+        };
+        list.iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    let ty = &types[index as usize];
+    format!("({}) -> ({})", list(ty.params()), list(ty.results()))
+}
+
+fn reference(ty: RefType, types: &[FuncType], depth: u32) -> Reference {
+    let heap = match ty.heap_type() {
+        HeapType::Concrete(UnpackedIndex::Module(index)) => function(index, types, depth),
+        other => format!("{other:?}"),
+    };
+    Reference { nullable: ty.is_nullable(), heap }
+}
+
+impl Reference {
+    fn is_subtype(&self, other: &Self) -> bool {
+        let function = format!("{:?}", HeapType::FUNC);
+        let heap = self.heap == other.heap || other.heap == function && self.heap.starts_with('(');
+        heap && (other.nullable || !self.nullable)
     }
 }
 
@@ -233,6 +291,8 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::MULTI_MEMORY
         | WasmFeatures::MEMORY64
         | WasmFeatures::RELAXED_SIMD
+        | WasmFeatures::EXCEPTIONS
+        | WasmFeatures::FUNCTION_REFERENCES
 }
 
 /// Whether an import of type `import` may mean an item of type `item`.
@@ -243,10 +303,21 @@ fn matches(item: &ItemType, import: &ItemType, sizes: Sizes) -> bool {
         enough && bounded
     };
     match (item, import) {
-        (ItemType::Function(item), ItemType::Function(import)) => item == import,
-        (ItemType::Global(item), ItemType::Global(import)) => item == import,
-        (ItemType::Table(item), ItemType::Table(import)) => {
-            item.element_type == import.element_type
+        (ItemType::Function(item), ItemType::Function(import))
+        | (ItemType::Tag(item), ItemType::Tag(import)) => item == import,
+        (ItemType::Global(item, item_reference), ItemType::Global(import, import_reference)) => {
+            let same = match (item_reference, import_reference) {
+                (Some(item), Some(import)) => item == import,
+                _ => item.content_type == import.content_type,
+            };
+            let fits = match (item_reference, import_reference) {
+                (Some(item), Some(import)) => item.is_subtype(import),
+                _ => same,
+            };
+            item.mutable == import.mutable && (same || !item.mutable && fits)
+        }
+        (ItemType::Table(item, item_reference), ItemType::Table(import, import_reference)) => {
+            item_reference == import_reference
                 && item.table64 == import.table64
                 && limits((item.initial, item.maximum), (import.initial, import.maximum))
         }

@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{
-    CodeSection, DataCountSection, DataSection, ElementSection, ExportKind, ExportSection, Function,
-    FunctionSection, GlobalSection, MemorySection, TableSection, TypeSection, ValType,
+    CodeSection, ConstExpr, DataCountSection, DataSection, ElementSection, ExportKind, ExportSection,
+    Function, FunctionSection, GlobalSection, MemorySection, TableSection, TagSection, TypeSection, ValType,
 };
-use wasmparser::{DataKind, ElementItems, ElementKind, FunctionBody, Parser, Payload};
+use wasmparser::{DataKind, ElementItems, ElementKind, FunctionBody, Operator, Parser, Payload, TableInit};
 
 /// Name under which the merged module exports a part's function.
 pub(crate) fn export_name(module: usize, export: &str) -> String {
@@ -42,6 +42,9 @@ pub(crate) fn merge(script: &Script, links: &Links, parts: &[usize]) -> Result<V
         sources.push((number, source));
     }
     for (number, source) in &sources {
+        merged.add_initial_values(links, *number, source)?;
+    }
+    for (number, source) in &sources {
         merged.add_definitions(links, *number, source)?;
     }
     // The exports come after all functions, because they add some.
@@ -63,6 +66,7 @@ struct Source<'a> {
     tables: Vec<wasmparser::Table<'a>>,
     memories: Vec<wasmparser::MemoryType>,
     globals: Vec<wasmparser::Global<'a>>,
+    tags: Vec<wasmparser::TagType>,
     elements: Vec<wasmparser::Element<'a>>,
     data: Vec<wasmparser::Data<'a>>,
     start: Option<u32>,
@@ -89,6 +93,9 @@ impl<'a> Source<'a> {
                 Payload::GlobalSection(section) => {
                     source.globals = section.into_iter().collect::<Result<_, _>>()?;
                 }
+                Payload::TagSection(section) => {
+                    source.tags = section.into_iter().collect::<Result<_, _>>()?;
+                }
                 Payload::ElementSection(section) => {
                     source.elements = section.into_iter().collect::<Result<_, _>>()?;
                 }
@@ -108,7 +115,9 @@ impl<'a> Source<'a> {
 struct Merged {
     /// New indices of defined items.
     places: HashMap<Item, u32>,
-    placed: [u32; 4],
+    placed: [u32; Kind::COUNT],
+    /// Initial values of defined globals.
+    initial_values: HashMap<Item, ConstExpr>,
     first_types: HashMap<usize, u32>,
     type_count: u32,
     types: TypeSection,
@@ -116,6 +125,7 @@ struct Merged {
     tables: TableSection,
     memories: MemorySection,
     globals: GlobalSection,
+    tags: TagSection,
     exports: ExportSection,
     elements: ElementSection,
     code: CodeSection,
@@ -128,7 +138,7 @@ impl Merged {
     fn place(&mut self, links: &Links, number: usize, source: &Source<'_>) {
         self.first_types.insert(number, self.type_count);
         self.type_count += source.types.len() as u32;
-        for kind in [Kind::Function, Kind::Table, Kind::Memory, Kind::Global] {
+        for kind in [Kind::Function, Kind::Table, Kind::Memory, Kind::Global, Kind::Tag] {
             for index in 0..links.count(number, kind) {
                 let item = links.definition(number, kind, index);
                 if item.module == number {
@@ -137,6 +147,21 @@ impl Merged {
                 }
             }
         }
+    }
+
+    fn add_initial_values(
+        &mut self,
+        links: &Links,
+        number: usize,
+        source: &Source<'_>,
+    ) -> Result<(), Error<Infallible>> {
+        let mut indices = Indices::new(self, links, number);
+        let imported = links.count(number, Kind::Global) - source.globals.len() as u32;
+        for (index, global) in (imported..).zip(&source.globals) {
+            let item = Item { module: number, kind: Kind::Global, index };
+            self.initial_values.insert(item, indices.const_expr(global.init_expr.clone())?);
+        }
+        Ok(())
     }
 
     fn add_definitions(
@@ -155,13 +180,31 @@ impl Merged {
             self.functions.function(indices.type_index(ty)?);
         }
         for table in &source.tables {
-            indices.parse_table(&mut self.tables, table.clone())?;
+            // In the merged module, globals come after tables.
+            let global = match &table.init {
+                TableInit::Expr(expr) => match expr.get_operators_reader().read()? {
+                    Operator::GlobalGet { global_index } => Some(global_index),
+                    _ => None,
+                },
+                TableInit::RefNull => None,
+            };
+            match global {
+                Some(global) => {
+                    let global = links.definition(number, Kind::Global, global);
+                    let ty = indices.table_type(table.ty)?;
+                    self.tables.table_with_init(ty, &self.initial_values[&global]);
+                }
+                None => indices.parse_table(&mut self.tables, table.clone())?,
+            }
         }
         for &memory in &source.memories {
             self.memories.memory(indices.memory_type(memory)?);
         }
         for global in &source.globals {
             indices.parse_global(&mut self.globals, global.clone())?;
+        }
+        for &tag in &source.tags {
+            self.tags.tag(indices.tag_type(tag)?);
         }
         for element in &source.elements {
             let items = indices.element_items(element.items.clone())?;
@@ -191,7 +234,7 @@ impl Merged {
         for (import, &item) in links.interfaces[number].imports.iter().zip(&links.imports[number]) {
             let place = self.places[&item];
             let min = match &import.ty {
-                ItemType::Table(ty) => {
+                ItemType::Table(ty, _) => {
                     init.instructions().table_size(place);
                     ty.initial
                 }
@@ -199,7 +242,7 @@ impl Merged {
                     init.instructions().memory_size(place);
                     ty.initial
                 }
-                ItemType::Function(_) | ItemType::Global(_) => continue,
+                ItemType::Function(_) | ItemType::Global(..) | ItemType::Tag(_) => continue,
             };
             let min = (min as u32).cast_signed();
             init.instructions()
@@ -248,10 +291,11 @@ impl Merged {
                 Kind::Table => ExportKind::Table,
                 Kind::Memory => ExportKind::Memory,
                 Kind::Global => ExportKind::Global,
+                Kind::Tag => ExportKind::Tag,
             };
             self.exports.export(&export_name(number, name), encoded_kind, place);
-            if let ItemType::Global(ty) = links.item_type(item) {
-                let Ok(ty) = wasm_encoder::reencode::RoundtripReencoder.val_type(ty.content_type) else {
+            if let ItemType::Global(ty, _) = links.item_type(item) {
+                let Ok(ty) = Indices::new(self, links, item.module).val_type(ty.content_type) else {
                     continue;
                 };
                 let mut getter = Function::new([]);
@@ -272,7 +316,7 @@ impl Merged {
     fn finish(self) -> Vec<u8> {
         let mut module = wasm_encoder::Module::new();
         module.section(&self.types).section(&self.functions).section(&self.tables).section(&self.memories);
-        module.section(&self.globals).section(&self.exports).section(&self.elements);
+        module.section(&self.tags).section(&self.globals).section(&self.exports).section(&self.elements);
         module.section(&DataCountSection { count: self.data.len() });
         module.section(&self.code).section(&self.data);
         module.finish()
@@ -296,7 +340,7 @@ struct Indices {
     first_type: u32,
     first_element: u32,
     first_data: u32,
-    items: [Vec<u32>; 4],
+    items: [Vec<u32>; Kind::COUNT],
 }
 
 impl Indices {
@@ -305,12 +349,18 @@ impl Indices {
             let place = |index| merged.places[&links.definition(number, kind, index)];
             (0..links.count(number, kind)).map(place).collect()
         };
-        let (first_element, first_data) = merged.first_segments[&number];
+        let (first_element, first_data) = merged.first_segments.get(&number).copied().unwrap_or_default();
         Self {
             first_type: merged.first_types[&number],
             first_element,
             first_data,
-            items: [places(Kind::Function), places(Kind::Table), places(Kind::Memory), places(Kind::Global)],
+            items: [
+                places(Kind::Function),
+                places(Kind::Table),
+                places(Kind::Memory),
+                places(Kind::Global),
+                places(Kind::Tag),
+            ],
         }
     }
 }
@@ -336,6 +386,10 @@ impl Reencode for Indices {
 
     fn global_index(&mut self, index: u32) -> Result<u32, Error<Infallible>> {
         Ok(self.items[Kind::Global as usize][index as usize])
+    }
+
+    fn tag_index(&mut self, index: u32) -> Result<u32, Error<Infallible>> {
+        Ok(self.items[Kind::Tag as usize][index as usize])
     }
 
     fn element_index(&mut self, index: u32) -> Result<u32, Error<Infallible>> {

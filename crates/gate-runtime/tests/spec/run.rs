@@ -140,6 +140,7 @@ fn expect_trap(exit: Exit, message: &str) -> Result<(), String> {
         Exit::Trapped(trap) if message.starts_with(trap.message()) || trap.message().starts_with(message) => {
             Ok(())
         }
+        Exit::Trapped(TrapId::NullReference) if message.starts_with("null ") => Ok(()),
         other => Err(format!("{other:?} instead of a trap: {message}")),
     }
 }

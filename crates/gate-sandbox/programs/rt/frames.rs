@@ -4,6 +4,7 @@ use crate::context::{ContextAddr, pointer};
 use crate::data;
 use core::ops::Range;
 use core::sync::atomic::{Ordering, compiler_fence};
+use gate_wire::context::Unwinding;
 use gate_wire::frames::{FRAMES_COMPLETE, FRAMES_GUARD, FRAMES_START, FramesHeader};
 use gate_wire::load::LoadFailure;
 use sys::process::exit;
@@ -11,7 +12,10 @@ use sys::process::exit;
 /// Tells compiled code whether it is to write frames down, and where to read or write them.
 pub(crate) fn prepare(context: ContextAddr) {
     let first = if file().is_empty() { 0 } else { file().start + FRAMES_START };
-    let (unwinding, dump_next, resume_next) = if data::is_export() { (1, first, 0) } else { (0, 0, first) };
+    let (unwinding, dump_next, resume_next) = match data::is_export() {
+        true => (Unwinding::Stop as u32, first, 0),
+        false => (Unwinding::No as u32, 0, first),
+    };
     let fields = context.ptr();
     // SAFETY: the context is there.
     unsafe {
@@ -26,7 +30,7 @@ pub(crate) fn complete(context: ContextAddr) -> ! {
     // SAFETY: the context is there.
     let (unwinding, end) = unsafe { ((*context.ptr()).unwinding, (*context.ptr()).dump_next) };
     let (file, start) = (file(), file().start + FRAMES_START);
-    if unwinding == 0 || end <= start || end > file.end {
+    if unwinding != Unwinding::Stop as u32 || end <= start || end > file.end {
         exit(LoadFailure::Export as i32);
     }
     let header = pointer::<FramesHeader>(file.start);

@@ -9,6 +9,7 @@
 //! | [`start`] | from the loader to the program, and back when it returns |
 //! | [`functions`] | safepoints and traps |
 //! | [`bulk`] | linear memories and tables |
+//! | [`exceptions`] | exceptions to which the program has references |
 //! | [`host_call`] | calls to the host, and the few that need no host |
 //! | [`clock`] | clocks |
 //! | [`frames`] | frames on their way into or out of the process |
@@ -29,6 +30,7 @@ mod clock;
 mod context;
 mod cow;
 mod data;
+mod exceptions;
 mod frames;
 mod functions;
 mod host_call;

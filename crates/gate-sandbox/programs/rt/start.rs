@@ -4,8 +4,9 @@ use crate::context::ContextAddr;
 use crate::{arch, data, frames, samples, setup, signals};
 use core::sync::atomic::Ordering;
 use gate_wire::PAGE_SIZE;
-use gate_wire::context::{ExitKind, ExitRecord};
+use gate_wire::context::{ExitKind, ExitRecord, Unwinding};
 use gate_wire::load::{ADDRESS_RANGE, LoadFailure, SETUP_RANGE};
+use gate_wire::trap::TrapId;
 use sys::number::nr;
 use sys::process::exit;
 
@@ -35,6 +36,11 @@ pub(crate) extern "C" fn prepare(context: ContextAddr) {
 pub(crate) extern "C" fn function_returned(context: ContextAddr) {
     if data::is_export() {
         frames::complete(context);
+    }
+    // SAFETY: the context is there.
+    if unsafe { (*context.ptr()).unwinding } == Unwinding::Exception as u32 {
+        let trap = TrapId::UncaughtException as u32;
+        context.stop_with(ExitKind::Trapped, trap);
     }
 }
 

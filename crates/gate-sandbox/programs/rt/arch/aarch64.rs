@@ -5,7 +5,7 @@ mod copy;
 pub(crate) use copy::{copy_bytes, fill_bytes, fill_elements};
 
 use crate::context::ContextAddr;
-use crate::{bulk, functions, host_call, start};
+use crate::{bulk, exceptions, functions, host_call, start};
 use core::arch::{asm, global_asm};
 use gate_wire::context::{FrozenBy, RtFunction};
 use gate_wire::context_offset;
@@ -126,7 +126,31 @@ entry_points! {
     table_copy => bulk::table_copy,
     table_init => bulk::table_init,
     trap => functions::trap,
+    exception_throw => exceptions::throw_reference,
 }
+
+// Registers that calls preserve can hold references to exceptions.
+global_asm!(
+    ".text",
+    "rt_exception_new:",
+    "str x30, [x0, #{pc}]",
+    "str x29, [x0, #{fp}]",
+    "sub sp, sp, #96",
+    "stp x19, x20, [sp]",
+    "stp x21, x22, [sp, #16]",
+    "stp x23, x24, [sp, #32]",
+    "stp x25, x26, [sp, #48]",
+    "stp x27, x28, [sp, #64]",
+    "stp x29, x30, [sp, #80]",
+    "mov x2, sp",
+    "bl {new_reference}",
+    "ldp x29, x30, [sp, #80]",
+    "add sp, sp, #96",
+    "ret",
+    pc = const context_offset!(rt_pc),
+    fp = const context_offset!(rt_fp),
+    new_reference = sym exceptions::new_reference,
+);
 
 // The safepoint and the breakpoint preserve all registers: general purpose ones and the 128 bits of the vector
 // registers that compiled code uses. They are on the program's stack while the program is frozen; `safepoint_return`
@@ -255,6 +279,8 @@ pub(crate) fn function_addrs() -> [u64; RtFunction::COUNT] {
         TableInit = "rt_table_init";
         Trap = "rt_trap";
         Breakpoint = "rt_breakpoint";
+        ExceptionNew = "rt_exception_new";
+        ExceptionThrow = "rt_exception_throw";
     }
     addrs
 }

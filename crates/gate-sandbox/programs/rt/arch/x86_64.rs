@@ -5,7 +5,7 @@ mod copy;
 pub(crate) use copy::{copy_bytes, fill_bytes, fill_elements};
 
 use crate::context::ContextAddr;
-use crate::{bulk, functions, host_call, start};
+use crate::{bulk, exceptions, functions, host_call, start};
 use core::arch::{asm, global_asm};
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::{FrozenBy, RtFunction};
@@ -143,7 +143,37 @@ entry_points! {
     table_copy => bulk::table_copy,
     table_init => bulk::table_init,
     trap => functions::trap,
+    exception_throw => exceptions::throw_reference,
 }
+
+// Registers that calls preserve can hold references to exceptions.
+global_asm!(
+    ".text",
+    "rt_exception_new:",
+    "mov rax, [rsp]",
+    "mov [rdi + {pc}], rax",
+    "mov [rdi + {fp}], rbp",
+    "push rbp",
+    "push rbx",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "sub rsp, 8",
+    "mov rdx, rsp",
+    "call {new_reference}",
+    "add rsp, 8",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbx",
+    "pop rbp",
+    "ret",
+    pc = const context_offset!(rt_pc),
+    fp = const context_offset!(rt_fp),
+    new_reference = sym exceptions::new_reference,
+);
 
 // The safepoint and the breakpoint preserve all registers: general purpose ones and the 128 bits of the vector
 // registers that compiled code uses. They are on the program's stack while the program is frozen; `safepoint_return`
@@ -264,6 +294,8 @@ pub(crate) fn function_addrs() -> [u64; RtFunction::COUNT] {
         TableInit = "rt_table_init";
         Trap = "rt_trap";
         Breakpoint = "rt_breakpoint";
+        ExceptionNew = "rt_exception_new";
+        ExceptionThrow = "rt_exception_throw";
     }
     addrs
 }
