@@ -1,5 +1,7 @@
 //! What the targets have in common.
 
+pub mod services;
+
 use gate_compiler::{Features, Limits, Options, WasiImports, compile};
 use gate_image::{
     Inspector, Instance, InstanceOptions, Program, Purpose, Restored, Snapshot, SnapshotLimits,

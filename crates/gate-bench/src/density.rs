@@ -5,6 +5,8 @@
 
 mod machine;
 
+pub(crate) use machine::raise_limits;
+
 use crate::floor::Floor;
 use crate::start::{PROGRAM, run_once};
 use crate::stats::{Samples, microseconds, milliseconds};

@@ -9,12 +9,14 @@ mod compile;
 mod density;
 mod files;
 mod floor;
+mod packets;
 mod peer;
 mod peer_process;
 mod python;
 mod run;
 mod start;
 mod stats;
+mod stop;
 mod stress;
 mod subject;
 mod suspend;
@@ -49,6 +51,16 @@ enum Action {
     },
     /// Time of stopping programs, and of letting them go on: here, elsewhere, and as copies.
     Suspend(Selection),
+    /// Packets between programs and services, and bytes between two processes with nothing between them.
+    Packets(packets::Selected),
+    /// What the latter of these processes does.
+    #[command(hide = true)]
+    BarePeer {
+        /// Its part.
+        role: packets::Role,
+    },
+    /// Time of stopping programs that do their best not to stop. Fails if it is not what is promised.
+    Stop(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
     /// Time of starting Python, and other large programs, as whole commands.
@@ -101,6 +113,9 @@ fn main() -> anyhow::Result<()> {
         Action::Throughput(selection) => runtime()?.block_on(throughput::measure(&selection)),
         Action::Density { programs } => runtime()?.block_on(density::measure(programs)),
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
+        Action::Packets(selected) => packets::run(&selected),
+        Action::BarePeer { role } => packets::play(role),
+        Action::Stop(selection) => runtime()?.block_on(stop::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
         Action::Python(selection) => python::measure(&selection),
         Action::Files(selection) => runtime()?.block_on(files::measure(&selection)),

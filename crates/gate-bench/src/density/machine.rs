@@ -13,7 +13,7 @@ const OTHER_DESCRIPTORS: u64 = 256;
 const OTHER_PROCESSES: u64 = 1024;
 
 /// Raises this process's limits as far as it may. Gives how many programs are possible, and what is missing for more.
-pub(super) fn raise_limits(programs: usize) -> anyhow::Result<(usize, Vec<String>)> {
+pub(crate) fn raise_limits(programs: usize) -> anyhow::Result<(usize, Vec<String>)> {
     let programs = programs as u64;
     let mut possible = programs;
     let mut missing = Vec::new();
