@@ -7,10 +7,16 @@ mod wasmtime;
 
 use crate::account::Account;
 use crate::subject::Subject;
+use wasmparser::{Validator, WasmFeatures};
 
 /// Another engine.
 trait Peer {
     fn name(&self) -> &'static str;
+
+    /// Which features of WebAssembly it has.
+    fn features(&self) -> WasmFeatures {
+        WasmFeatures::default()
+    }
 
     /// Runs a program.
     ///
@@ -39,7 +45,7 @@ impl Peers {
         self.peers.iter().map(|peer| peer.name())
     }
 
-    /// In what a program's end differs from that in other engines.
+    /// In what a program's end differs from that in other engines that have all features which it uses.
     pub(crate) fn differences(&self, subject: &Subject, account: &Account) -> Vec<String> {
         if subject.tests_host {
             return Vec::new();
@@ -48,7 +54,10 @@ impl Peers {
             Ok(theirs) => account.difference(&theirs),
             Err(error) => Some(format!("{:?} instead of an error: {error:#}", account.end)),
         };
-        let all = self.peers.iter().filter_map(|peer| {
+        let knows = |peer: &&Box<dyn Peer>| {
+            Validator::new_with_features(peer.features()).validate_all(&subject.wasm).is_ok()
+        };
+        let all = self.peers.iter().filter(knows).filter_map(|peer| {
             difference(&**peer).map(|difference| format!("from {}: {difference}", peer.name()))
         });
         all.collect()

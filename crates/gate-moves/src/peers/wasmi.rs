@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use wasmi::errors::{ErrorKind, HostError, InstantiationError};
 use wasmi::{Caller, Config, Engine, Error, Extern, Linker, Module, Ref, Store, TrapCode, Val};
 use wasmi::{StoreLimits, StoreLimitsBuilder};
+use wasmparser::WasmFeatures;
 
 pub(super) struct Wasmi(Engine);
 
@@ -34,6 +35,11 @@ impl Wasmi {
 impl Peer for Wasmi {
     fn name(&self) -> &'static str {
         "wasmi"
+    }
+
+    fn features(&self) -> WasmFeatures {
+        let missing = WasmFeatures::EXCEPTIONS | WasmFeatures::FUNCTION_REFERENCES | WasmFeatures::GC;
+        WasmFeatures::default().difference(missing)
     }
 
     fn run(&self, subject: &Subject) -> anyhow::Result<Account> {
