@@ -162,7 +162,7 @@ async fn hello_sizes(subject: &Subject) -> anyhow::Result<(usize, usize)> {
     let outcome = process.serve_until(&mut wasi, tokio::time::sleep(SPINNING)).await?;
     ensure!(outcome.trap == TrapId::Suspended, "trap: {outcome}");
     let mut snapshot = Vec::new();
-    subject.executor().snapshot(&mut instance, &wasm, &wasi, &mut snapshot).await?;
+    subject.executor().snapshot(&mut instance, &wasm, &mut wasi, &mut snapshot).await?;
     Ok((wasm.len(), snapshot.len()))
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`mod@function`] | a function body: operators to the modules below |
 //! | [`control`] | blocks, loops, branches |
+//! | [`unroll`] | small loops, several times |
 //! | [`call`] | direct and indirect calls |
 //! | [`variable`] | locals and globals |
 //! | [`memory`], [`table`] | accesses |
@@ -31,6 +32,7 @@ mod simd;
 mod table;
 mod thunk;
 mod trampoline;
+mod unroll;
 mod variable;
 
 pub(crate) use function::{Entrance, translate as function};

@@ -106,7 +106,7 @@ impl Program {
         let mut program = Self::new();
         let names: Vec<_> = (0..count).map(|number| format!("service {number}")).collect();
         let mut packet = discovery(&names);
-        assert_eq!(program.write(&mut packet.drain(..).collect()).unwrap(), 0);
+        assert_eq!(program.write(&mut packet).unwrap(), 0);
         program.read(usize::MAX);
         program.received.clear();
         program
@@ -143,7 +143,7 @@ impl Program {
     /// Goes on elsewhere.
     fn move_away(&mut self) {
         let saved = self.host.save();
-        self.host = PacketHost::new(self.world.clone(), NoHostFunctions).unwrap_or_else(|_| unreachable!());
+        self.host = PacketHost::new(self.world.clone(), NoHostFunctions).unwrap();
         self.host.restore(&saved).unwrap();
         assert_eq!(self.host.save(), saved);
         self.bytes = self.host.bytes();

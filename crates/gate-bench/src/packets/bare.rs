@@ -24,18 +24,20 @@ pub(crate) enum Role {
 
 /// Plays the other process until nobody is interested.
 pub(crate) fn play(role: Role) -> anyhow::Result<()> {
-    let (stdin, stdout) = (io::stdin(), io::stdout());
-    let (from, to) = (stdin.as_fd(), stdout.as_fd());
+    match transfer(role, io::stdin().as_fd(), io::stdout().as_fd()) {
+        Ok(()) | Err(Errno::PIPE) => Ok(()),
+        Err(errno) => Err(errno).context("transfer"),
+    }
+}
+
+fn transfer(role: Role, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> rustix::io::Result<()> {
     let mut buf = vec![0; CHUNK];
-    let result = (|| loop {
+    loop {
         match role {
-            Role::Echo => {
-                let size = read(from, &mut buf)?;
-                if size == 0 {
-                    return Ok(());
-                }
-                write_all(to, &buf[..size])?;
-            }
+            Role::Echo => match read(from, &mut buf)? {
+                0 => return Ok(()),
+                size => write_all(to, &buf[..size])?,
+            },
             Role::Source => write_all(to, &buf)?,
             Role::Sink => {
                 if read(from, &mut buf)? == 0 {
@@ -43,10 +45,6 @@ pub(crate) fn play(role: Role) -> anyhow::Result<()> {
                 }
             }
         }
-    })();
-    match result {
-        Ok(()) | Err(Errno::PIPE) => Ok(()),
-        Err(errno) => Err(errno).context("transfer"),
     }
 }
 

@@ -6,9 +6,8 @@ use gate_compiler::{GateImports, Options};
 use gate_image::{Instance, InstanceOptions, Program};
 use gate_runtime::{Config, Executor, Killer, NoHostFunctions, Outcome, PacketHost, ProcessPolicy};
 use gate_service::Registry;
-use gate_service::builtin::{Origin, Reattach};
+use gate_service::builtin::{Connector, Origin, Reattach};
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 const PROGRAM: &str = include_str!("../../programs/packets.wat");
@@ -26,8 +25,17 @@ pub(super) enum Role {
     Sink,
 }
 
-/// How many are being started at once: the kernel limits the descriptors that are on their way.
-const STARTING: usize = 32;
+impl Role {
+    /// How many bytes are sent before any have come back. `None` if there is no connection.
+    fn ahead(self) -> Option<u64> {
+        match self {
+            Self::Call => None,
+            Self::Echo { ahead } => Some(ahead),
+            Self::Source => Some(0),
+            Self::Sink => Some(u64::MAX),
+        }
+    }
+}
 
 pub(super) struct Programs {
     executor: Executor,
@@ -36,6 +44,7 @@ pub(super) struct Programs {
 
 struct Running {
     killer: Killer,
+    connector: Connector,
     end: JoinHandle<anyhow::Result<Outcome>>,
 }
 
@@ -49,12 +58,18 @@ impl Programs {
     /// Runs programs. Returns how much they exchange in a second, all together: calls, or bytes.
     pub(super) async fn measure(&self, role: Role, count: usize, time: Duration) -> anyhow::Result<f64> {
         let (sent, received) = (Count::default(), Count::default());
-        let starting = Semaphore::new(STARTING);
         let mut running = Vec::with_capacity(count);
         for _ in 0..count {
-            let _turn = starting.acquire().await?;
-            running.push(self.start(role, &sent, &received).await?);
+            running.push(self.start(role, &received).await?);
+            // The kernel limits the descriptors that are on their way.
             tokio::task::yield_now().await;
+        }
+        // Not before: who is busy with many bytes would keep others from being started.
+        if let Some(ahead) = role.ahead() {
+            for program in &running {
+                let connected = program.connector.connect(connection(ahead, &sent, &received)).await;
+                connected.ok().context("connect")?;
+            }
         }
         let counted = if role == Role::Sink { &sent } else { &received };
         // All have begun by then.
@@ -72,21 +87,17 @@ impl Programs {
         Ok(exchanged as f64 / elapsed.as_secs_f64())
     }
 
-    async fn start(&self, role: Role, sent: &Count, received: &Count) -> anyhow::Result<Running> {
+    async fn start(&self, role: Role, calls: &Count) -> anyhow::Result<Running> {
         let mut registry = Registry::default();
-        registry.register_calls(Empty(received.clone()))?;
+        registry.register_calls(Empty(calls.clone()))?;
         let (origin, connector) = Origin::new(Reattach::End);
         registry.register(origin)?;
-        let (function, ahead) = match role {
-            Role::Call => ("call", 0),
-            Role::Echo { ahead } => ("echo", ahead),
-            Role::Source => ("source", 0),
-            Role::Sink => ("sink", u64::MAX),
+        let function = match role {
+            Role::Call => "call",
+            Role::Echo { .. } => "echo",
+            Role::Source => "source",
+            Role::Sink => "sink",
         };
-        if role != Role::Call {
-            let connected = connector.connect(connection(ahead, sent, received)).await;
-            connected.ok().context("connect")?;
-        }
         let mut host = PacketHost::new(registry, NoHostFunctions)?;
         let mut instance = Instance::new(&self.program, &InstanceOptions::default())?;
         instance.set_entry(function, &[])?;
@@ -99,9 +110,9 @@ impl Programs {
             if let Some(violation) = host.violation() {
                 bail!(violation);
             }
-            drop((instance, connector));
+            drop(instance);
             Ok(outcome)
         });
-        Ok(Running { killer, end })
+        Ok(Running { killer, connector, end })
     }
 }
