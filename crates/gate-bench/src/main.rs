@@ -16,6 +16,7 @@ mod python;
 mod run;
 mod start;
 mod stats;
+mod stop;
 mod stress;
 mod subject;
 mod suspend;
@@ -58,6 +59,8 @@ enum Action {
         /// Its part.
         role: packets::Role,
     },
+    /// Time of stopping programs that do their best not to stop. Fails if it is not what is promised.
+    Stop(Selection),
     /// Time of compilation and size of the text, one thread each.
     Compile(Selection),
     /// Time of starting Python, and other large programs, as whole commands.
@@ -112,6 +115,7 @@ fn main() -> anyhow::Result<()> {
         Action::Suspend(selection) => runtime()?.block_on(suspend::measure(&selection)),
         Action::Packets(selected) => packets::run(&selected),
         Action::BarePeer { role } => packets::play(role),
+        Action::Stop(selection) => runtime()?.block_on(stop::measure(&selection)),
         Action::Compile(selection) => compile::measure(&selection),
         Action::Python(selection) => python::measure(&selection),
         Action::Files(selection) => runtime()?.block_on(files::measure(&selection)),

@@ -78,7 +78,7 @@ pub(crate) async fn measure(selection: &Selection) -> anyhow::Result<()> {
     to_first_call(&subject, &mut instance).await?;
     // Whatever is done for the first time only.
     let mut snapshot = Vec::new();
-    subject.executor().snapshot(&mut instance, &wasm, &NoHostFunctions, &mut snapshot).await?;
+    subject.executor().snapshot(&mut instance, &wasm, &mut NoHostFunctions, &mut snapshot).await?;
     for _ in 0..rounds {
         rows[2].push(to_first_call(&subject, &mut instance).await?);
 
@@ -88,7 +88,7 @@ pub(crate) async fn measure(selection: &Selection) -> anyhow::Result<()> {
 
         snapshot.clear();
         let start = Instant::now();
-        subject.executor().snapshot(&mut instance, &wasm, &NoHostFunctions, &mut snapshot).await?;
+        subject.executor().snapshot(&mut instance, &wasm, &mut NoHostFunctions, &mut snapshot).await?;
         rows[4].push(start.elapsed());
 
         let start = Instant::now();
@@ -162,7 +162,7 @@ async fn hello_sizes(subject: &Subject) -> anyhow::Result<(usize, usize)> {
     let outcome = process.serve_until(&mut wasi, tokio::time::sleep(SPINNING)).await?;
     ensure!(outcome.trap == TrapId::Suspended, "trap: {outcome}");
     let mut snapshot = Vec::new();
-    subject.executor().snapshot(&mut instance, &wasm, &wasi, &mut snapshot).await?;
+    subject.executor().snapshot(&mut instance, &wasm, &mut wasi, &mut snapshot).await?;
     Ok((wasm.len(), snapshot.len()))
 }
 

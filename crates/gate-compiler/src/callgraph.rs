@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use wasmparser::{FunctionBody, Operator};
 
 /// What each function needs, by function index.
+#[derive(Default)]
 pub(crate) struct CallGraph {
     functions: Vec<Needs>,
 }
@@ -15,15 +16,17 @@ pub(crate) struct CallGraph {
 struct Needs {
     safepoint: bool,
     entry_check: bool,
+    /// Greatest number of instructions that it executes before its first check, callees' included.
+    unchecked: u32,
 }
 
 impl Needs {
     /// Host calls can be interrupted.
-    const IMPORTED: Self = Self { safepoint: true, entry_check: false };
+    const IMPORTED: Self = Self { safepoint: true, entry_check: false, unchecked: 1 };
 }
 
 /// Number of instructions that may be executed in a row without a check, callees' included. Some ten microseconds.
-const LIGHT_INSTRUCTIONS: u32 = 4096;
+pub(crate) const LIGHT_INSTRUCTIONS: u32 = 4096;
 
 /// Depth of a chain of calls without checks. With frames of at most
 /// [`SMALL_FRAME`](gate_wire::context::SMALL_FRAME) each, they leave most of
@@ -42,12 +45,17 @@ impl CallGraph {
         let imported = module.imports.iter().map(|_| Needs::IMPORTED);
         let is_light = |&function: &u32| {
             let index = function.checked_sub(module.imported_functions());
-            index.is_some_and(|index| light.get(index as usize) == Some(&true))
+            index.is_some_and(|index| light.get(index as usize).is_some_and(Option::is_some))
         };
-        let defined = summaries.iter().zip(&light).map(|(summary, &light)| {
+        let defined = summaries.iter().zip(&light).map(|(summary, light)| {
+            if let &Some(instructions) = light {
+                return Needs { safepoint: false, entry_check: false, unchecked: instructions };
+            }
             let calls_heavy = summary.calls_indirectly || !summary.callees.iter().all(is_light);
             let entry_check = calls_heavy || summary.instructions > LIGHT_INSTRUCTIONS;
-            Needs { safepoint: !light, entry_check: !light && entry_check }
+            // If it calls what takes longer, it has checks in between.
+            let unchecked = if entry_check { 1 } else { summary.instructions };
+            Needs { safepoint: true, entry_check, unchecked }
         });
         Self { functions: imported.chain(defined).collect() }
     }
@@ -55,10 +63,11 @@ impl CallGraph {
     /// The same as was found out when the module was compiled.
     pub(crate) fn from_maps(module: &Module<'_>, maps: &Maps) -> Self {
         let imported = module.imports.iter().map(|_| Needs::IMPORTED);
-        let defined = maps
-            .functions
-            .iter()
-            .map(|function| Needs { safepoint: function.can_stop, entry_check: function.entry_check });
+        let defined = maps.functions.iter().map(|function| Needs {
+            safepoint: function.can_stop,
+            entry_check: function.entry_check,
+            unchecked: function.unchecked_instructions,
+        });
         Self { functions: imported.chain(defined).collect() }
     }
 
@@ -66,6 +75,11 @@ impl CallGraph {
     pub(crate) fn reaches_safepoint(&self, function: u32) -> bool {
         // Invalid code may call a function that there is not.
         self.functions.get(function as usize).is_none_or(|needs| needs.safepoint)
+    }
+
+    /// Greatest number of instructions that a call of the function executes before there is a check.
+    pub(crate) fn unchecked_instructions(&self, function: u32) -> u32 {
+        self.functions.get(function as usize).map_or(1, |needs| needs.unchecked)
     }
 
     /// Whether the function needs a check at its entry.
@@ -107,7 +121,8 @@ impl Summary {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
-                Operator::Loop { .. } => self.heavy = true,
+                // A table can grow by millions of elements.
+                Operator::Loop { .. } | Operator::TableGrow { .. } => self.heavy = true,
                 op => self.heavy |= is_bulk(&op),
             }
         }
@@ -123,8 +138,9 @@ struct Cost {
     depth: u32,
 }
 
-/// Which functions end soon, without having called one that may not: from the leaves of the call graph up.
-fn light_functions(summaries: &[Summary], imported: u32) -> Vec<bool> {
+/// Which functions end soon, without having called one that may not: from the leaves of the call graph up. And after how many
+/// instructions at the latest.
+fn light_functions(summaries: &[Summary], imported: u32) -> Vec<Option<u32>> {
     let defined =
         |callee: &u32| callee.checked_sub(imported).filter(|&index| (index as usize) < summaries.len());
 
@@ -162,7 +178,7 @@ fn light_functions(summaries: &[Summary], imported: u32) -> Vec<bool> {
             }
         }
     }
-    costs.iter().map(Option::is_some).collect()
+    costs.iter().map(|cost| cost.map(|cost| cost.instructions)).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
 use crate::codegen::{Code, Generator};
 use crate::compiled::{Anchors, CompiledModule, ModuleInfo};
+use crate::deadline::Deadline;
 use crate::error::CompileError;
 use crate::imports::ImportResolver;
 use crate::initial::initial_state;
@@ -26,12 +27,25 @@ const THREAD_STACK_SIZE: usize = 8 << 20;
 ///
 /// # Errors
 ///
-/// The bytes are not a valid module, they use or import what there is not, or exceed a limit.
+/// The bytes are not a valid module, they use or import what there is not, or exceed a limit. A worker is at fault.
 pub fn compile(
     wasm: &[u8],
     options: &Options,
     imports: &dyn ImportResolver,
 ) -> Result<CompiledModule, CompileError> {
+    match &options.worker {
+        Some(worker) => worker.compile(wasm, options),
+        None => compile_here(wasm, options, imports),
+    }
+}
+
+/// Compiles a module in this process.
+pub(crate) fn compile_here(
+    wasm: &[u8],
+    options: &Options,
+    imports: &dyn ImportResolver,
+) -> Result<CompiledModule, CompileError> {
+    let deadline = Deadline::new(options);
     let isa = isa::target(options)?;
     let module = Module::parse(wasm, options, imports)?;
     let layout = InstanceLayout::new(&module)?;
@@ -40,7 +54,7 @@ pub fn compile(
     breakpoints.check(&module)?;
     let graph = threads.install(|| CallGraph::new(&module, breakpoints));
     let (linked, anchors) = threads.install(|| {
-        let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints };
+        let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints, deadline };
         text(&env, &*isa, options)
     })?;
     let initial = initial_state(&module, &layout);
@@ -90,7 +104,13 @@ pub(crate) fn generate_all<'a, T: Sync>(
 ) -> Result<Vec<Code>, CompileError> {
     let results: Vec<_> = what
         .par_iter()
-        .map_init(|| Generator::new(env, isa), |generator, item| generate(generator, item))
+        .map_init(
+            || Generator::new(env, isa),
+            |generator, item| {
+                env.deadline.check()?;
+                generate(generator, item)
+            },
+        )
         .collect();
     results.into_iter().collect()
 }

@@ -230,6 +230,8 @@ pub struct FunctionMap {
     pub can_stop: bool,
     /// Whether the function's entry is a safepoint.
     pub entry_check: bool,
+    /// Greatest number of instructions that a call executes before there is a check.
+    pub unchecked_instructions: u32,
     /// Name from the module's name section, else its first export name.
     pub name: Option<String>,
 }
@@ -288,7 +290,8 @@ pub enum SafepointKind {
     Loop,
     /// The call's frame is the next inner one. The operands are those below its arguments.
     Call,
-    /// The instruction is executed (again). The operands include its own.
+    /// The instruction is executed (again). The operands include its own. If it is a call, the code offset is that of its second
+    /// byte.
     Instruction,
     /// The instruction, at which there is a breakpoint, is executed. The operands include its own.
     ///

@@ -1,11 +1,13 @@
 //! Why a module cannot be compiled.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Why a module cannot be compiled.
 ///
 /// Displayed as one line that says what is wrong, where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub struct CompileError {
     kind: ErrorKind,
     offset: Option<u64>,
@@ -13,7 +15,7 @@ pub struct CompileError {
 }
 
 /// Kinds of compilation errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The bytes are not a valid WebAssembly module.
     Invalid,
@@ -46,6 +48,11 @@ impl CompileError {
         limit: impl fmt::Display,
     ) -> Self {
         Self::new(ErrorKind::Limit, offset, format!("{what}: {number} exceeds the limit of {limit}"))
+    }
+
+    /// Compilation has taken longer than it may.
+    pub(crate) fn timeout(limit: Duration) -> Self {
+        Self::new(ErrorKind::Limit, None, format!("compilation takes longer than the limit of {limit:?}"))
     }
 
     /// What kind of error it is.

@@ -75,7 +75,8 @@ pub fn fingerprint(options: &Options) -> Result<String, CompileError> {
     for flag in isa.flags().iter().chain(isa.isa_flags()) {
         let _ = writeln!(text, "{flag}");
     }
-    let Options { opt_level: _, target, limits, threads: _, features, breakpoints } = options;
+    let Options { opt_level: _, target, limits, threads: _, features, breakpoints, timeout: _, worker: _ } =
+        options;
     let _ = writeln!(text, "{target:?} {limits:?} {features:?} breakpoints {breakpoints:?}");
     Ok(text)
 }
@@ -98,9 +99,9 @@ fn flags(options: &Options) -> Flags {
         ("enable_probestack", "false"),
         // WebAssembly functions may have more results than there are registers.
         ("enable_multi_ret_implicit_sret", "true"),
-        // A program shares its process with nobody who has a secret.
-        ("enable_heap_access_spectre_mitigation", "false"),
-        ("enable_table_access_spectre_mitigation", "false"),
+        // A program shares its process with nobody who has a secret. But it should not even find out where things are.
+        ("enable_heap_access_spectre_mitigation", "true"),
+        ("enable_table_access_spectre_mitigation", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
     ] {
         builder.set(name, value).expect("settings of this version of Cranelift");

@@ -186,6 +186,8 @@ impl<'a> Analysis<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::callgraph::CallGraph;
+    use crate::stretch::Stretch;
     use wasmparser::{Parser, Payload};
 
     /// Live locals at each safepoint of a module's only function, with `calls` to function 0 being safepoints.
@@ -208,7 +210,8 @@ mod tests {
             Payload::CodeSectionEntry(body) => Some(body),
             _ => None,
         });
-        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false).unwrap()
+        let graph = CallGraph::default();
+        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, Stretch::new(&graph)).unwrap()
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) fn maps(module: &Module<'_>, graph: &CallGraph, linked: &Linked, anch
                 frame_size: function.frame_size,
                 can_stop: graph.reaches_safepoint(index),
                 entry_check: graph.needs_entry_check(index),
+                unchecked_instructions: graph.unchecked_instructions(index),
                 name,
             });
         }

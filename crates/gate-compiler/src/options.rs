@@ -1,9 +1,12 @@
 //! How to compile, and how much of what.
 
+use crate::worker::Worker;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How to compile.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Options {
     /// How much effort to spend.
     pub opt_level: OptLevel,
@@ -18,10 +21,16 @@ pub struct Options {
     /// Where programs stop whenever they get there: offsets of instructions in the module. A program that has stopped at
     /// one can only go on with text that has it, too.
     pub breakpoints: BTreeSet<u32>,
+    /// Longest time that a compilation may take. What takes longer is refused, between two functions, or at once if a worker
+    /// does it.
+    pub timeout: Option<Duration>,
+    /// Process that compiles instead of the caller's.
+    #[serde(skip)]
+    pub worker: Option<Worker>,
 }
 
 /// Which machine to compile for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Target {
     /// The one that this is, with all that its processor can.
     #[default]
@@ -33,7 +42,7 @@ pub enum Target {
 }
 
 /// How much effort to spend on the speed of the text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum OptLevel {
     /// As little as possible.
     None,
@@ -43,7 +52,7 @@ pub enum OptLevel {
 }
 
 /// Features beyond WebAssembly 2.0 and extended constant expressions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Features {
     /// More than one linear memory.
     pub multi_memory: bool,
@@ -52,7 +61,7 @@ pub struct Features {
 }
 
 /// Largest module that is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Size of the module, in bytes.
     pub module_size: usize,

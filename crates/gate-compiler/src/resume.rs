@@ -4,6 +4,7 @@ use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
 use crate::compile::{generate_all, threads};
 use crate::compiled::Safepoint;
+use crate::deadline::Deadline;
 use crate::error::{CompileError, ErrorKind};
 use crate::imports::ImportResolver;
 use crate::isa;
@@ -28,7 +29,7 @@ use std::collections::BTreeSet;
 /// # Errors
 ///
 /// A point is not a safepoint of the module, or an outermost function cannot be called by rt. Resume bodies may exceed the
-/// limit of the text's size. Everything else is an internal error, or `base` is not the result of compiling the
+/// limit of the text's size, or the time. Everything else is an internal error, or `base` is not the result of compiling the
 /// same bytes with the same options.
 pub fn compile_resume(
     wasm: &[u8],
@@ -38,6 +39,22 @@ pub fn compile_resume(
     points: &BTreeSet<ResumePoint>,
     outermost: &BTreeSet<u32>,
 ) -> Result<ResumeText, CompileError> {
+    match &options.worker {
+        Some(worker) => worker.compile_resume(wasm, options, base, points, outermost),
+        None => compile_resume_here(wasm, options, imports, base, points, outermost),
+    }
+}
+
+/// Compiles such text in this process.
+pub(crate) fn compile_resume_here(
+    wasm: &[u8],
+    options: &Options,
+    imports: &dyn ImportResolver,
+    base: &CompiledBase<'_>,
+    points: &BTreeSet<ResumePoint>,
+    outermost: &BTreeSet<u32>,
+) -> Result<ResumeText, CompileError> {
+    let deadline = Deadline::new(options);
     let safepoints = points.iter().map(|&point| safepoint(base, point)).collect::<Result<Vec<_>, _>>()?;
     let isa = isa::target(options)?;
     let module = Module::parse(wasm, options, imports)?;
@@ -53,7 +70,7 @@ pub fn compile_resume(
     let layout = InstanceLayout::new(&module)?;
     let breakpoints = Breakpoints::new(&options.breakpoints);
     let graph = CallGraph::from_maps(&module, base.maps);
-    let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints };
+    let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints, deadline };
 
     let most = safepoints.len().max(1);
     let processors = || std::thread::available_parallelism().map_or(1, usize::from);

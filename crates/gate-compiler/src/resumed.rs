@@ -1,6 +1,7 @@
 //! What compilation of text that goes on with stopped programs takes and produces.
 
 use crate::compiled::{Maps, ModuleInfo, Trampoline};
+use serde::{Deserialize, Serialize};
 
 /// A compiled module that a program was stopped in, or that is equivalent to it.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct CompiledBase<'a> {
 }
 
 /// Where a frame goes on: a safepoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ResumePoint {
     /// Index of the function.
     pub function: u32,
@@ -23,7 +24,7 @@ pub struct ResumePoint {
 }
 
 /// Text with which stopped programs go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeText {
     /// Goes directly behind the module's text. A multiple of the page size long.
     pub text: Vec<u8>,
@@ -38,7 +39,7 @@ pub struct ResumeText {
 }
 
 /// How to go on at a safepoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeEntry {
     /// The safepoint.
     pub point: ResumePoint,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`mod@function`] | a function body: operators to the modules below |
 //! | [`control`] | blocks, loops, branches |
+//! | [`unroll`] | small loops, several times |
 //! | [`call`] | direct and indirect calls |
 //! | [`variable`] | locals and globals |
 //! | [`memory`], [`table`] | accesses |
@@ -31,6 +32,7 @@ mod simd;
 mod table;
 mod thunk;
 mod trampoline;
+mod unroll;
 mod variable;
 
 pub(crate) use function::{Entrance, translate as function};
@@ -39,6 +41,7 @@ pub(crate) use trampoline::{resume_trampoline, trampoline};
 
 use crate::breakpoints::Breakpoints;
 use crate::callgraph::CallGraph;
+use crate::deadline::Deadline;
 use crate::layout::InstanceLayout;
 use crate::module::Module;
 
@@ -48,4 +51,5 @@ pub(crate) struct Env<'a> {
     pub(crate) layout: &'a InstanceLayout,
     pub(crate) graph: &'a CallGraph,
     pub(crate) breakpoints: Breakpoints<'a>,
+    pub(crate) deadline: Deadline,
 }

@@ -10,6 +10,8 @@ static struct gate gate;
 
 int main(int argc, char **argv) {
     uint64_t interval = (argc > 1 ? strtoull(argv[1], NULL, 10) : 1000) * 1000000;
+    // From now on, it can tell a resumption from its start.
+    gate_wait(&gate, 0);
     uint64_t begin = gate_time();
     for (int tick = 1; tick <= 3; tick++) {
         gate_sleep(&gate, interval);

@@ -87,7 +87,7 @@ struct gate {
     bool available[GATE_MAX_SERVICES];
     struct gate_stream *streams;
     bool started;
-    unsigned resumptions; // How often the program was resumed.
+    unsigned resumptions; // How often the program was resumed, as far as it had received or waited for something before.
     uint8_t input[2 * GATE_MAX_PACKET];
 };
 
@@ -315,7 +315,7 @@ static inline void gate_grant(struct gate *gate, struct gate_stream *stream, uin
 // Reads what has come, as far as it fits; waits if that is nothing. Returns how much it is. Zero is the end.
 static inline size_t gate_read(struct gate *gate, struct gate_stream *stream, void *data, size_t size) {
     uint32_t room = GATE_WINDOW - stream->held - stream->granted;
-    if (!stream->ended && room >= GATE_WINDOW / 2) {
+    if (!stream->ended && room >= GATE_WINDOW / 2 && gate->available[stream->code]) {
         stream->granted += room;
         gate_grant(gate, stream, room);
     }

@@ -23,6 +23,8 @@ pub(crate) fn block_on<F: Future>(state: &RefCell<State>, future: F) -> F::Outpu
     let mut main = Box::pin(future);
     let main_waker = TaskWaker::new(&woken);
     let mut tasks: Vec<Task> = Vec::new();
+    // From then on, a resumption can be told from the start.
+    state.borrow_mut().transfer(false);
     loop {
         for _ in 0..MAX_ROUNDS {
             if !woken.swap(false, Ordering::Relaxed) {

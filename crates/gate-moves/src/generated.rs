@@ -16,26 +16,37 @@ const FUEL: u32 = 300_000;
 /// Number of the driver's rounds.
 const ROUNDS: i32 = 2000;
 
-/// Makes a module. The same seed gives the same one.
+/// Makes a module. The same seed gives the same one. Those of odd seeds may trap.
 pub(crate) fn module(seed: u64) -> anyhow::Result<Vec<u8>> {
     let mut rng = StdRng::seed_from_u64(seed);
     for _ in 0..100 {
         let mut bytes = vec![0; rng.random_range(1000..12_000)];
         rng.fill_bytes(&mut bytes);
-        let mut input = arbitrary::Unstructured::new(&bytes);
-        let Ok(mut module) = Module::new(config(), &mut input) else { continue };
-        if module.ensure_termination(FUEL).is_err() {
-            continue;
-        }
-        if let Some(wasm) = with_driver(&module.to_bytes(), &mut rng)? {
+        if let Some(wasm) = make(&bytes, seed % 2 == 1, &mut rng)? {
             return Ok(wasm);
         }
     }
     bail!("no module with functions for seed {seed}")
 }
 
-/// Modules that do the same everywhere, and rarely trap before their fuel is used up.
-fn config() -> Config {
+/// Makes the module of which the bytes decide.
+pub(crate) fn module_of(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&[traps, a, b, c], bytes) = bytes.split_first_chunk()?;
+    let mut rng = StdRng::seed_from_u64(u32::from_le_bytes([0, a, b, c]).into());
+    make(bytes, traps % 2 == 1, &mut rng).ok()?
+}
+
+fn make(bytes: &[u8], traps: bool, rng: &mut StdRng) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut input = arbitrary::Unstructured::new(bytes);
+    let Ok(mut module) = Module::new(config(traps), &mut input) else { return Ok(None) };
+    if module.ensure_termination(FUEL).is_err() {
+        return Ok(None);
+    }
+    with_driver(&module.to_bytes(), rng)
+}
+
+/// Modules that do the same everywhere, and rarely trap before their fuel is used up, unless they may.
+fn config(traps: bool) -> Config {
     Config {
         max_imports: 0,
         min_funcs: 2,
@@ -47,7 +58,7 @@ fn config() -> Config {
         max_table_elements: 1000,
         max_instructions: 400,
         export_everything: true,
-        disallow_traps: true,
+        disallow_traps: !traps,
         canonicalize_nans: true,
         allow_start_export: false,
         bulk_memory_enabled: true,

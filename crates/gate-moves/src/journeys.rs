@@ -1,16 +1,17 @@
 //! Many journeys, and the report.
 
+use crate::account::Account;
 use crate::alarm::Alarm;
 use crate::coverage::Coverage;
-use crate::ending::Ending;
-use crate::run::{Compiled, Journey, Runner, Way};
+use crate::peers::Peers;
+use crate::run::{Compiled, Journey, Runner, Straight, Way};
 use crate::subject::Subject;
-use gate_runtime::{Config, Executor};
+use gate_runtime::{Config, Executor, TrapId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::Instant;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct Plan {
     pub seed: u64,
     /// How many of ten journeys are made by random modules.
     pub generated: u32,
+    /// If it is set, this decides, and not the number of suspensions.
+    pub until: Option<Instant>,
 }
 
 /// What has been done.
@@ -36,10 +39,23 @@ pub struct Report {
     pub ways: BTreeMap<Way, u64>,
     /// Where programs were stopped, as far as that was looked at.
     pub coverage: Coverage,
-    /// Number of uninterrupted runs that were compared with Wasmtime's.
-    pub peers: u64,
+    /// Number of programs whose uninterrupted runs were compared with those in other engines.
+    pub compared: u64,
+    /// The other engines.
+    pub engines: Vec<&'static str>,
+    /// How uninterrupted runs of random modules ended, and how many did so.
+    pub ends: BTreeMap<String, u64>,
     /// What went wrong.
-    pub differences: Vec<String>,
+    pub differences: Vec<Difference>,
+}
+
+/// A program did not do what it should.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The program.
+    pub subject: Subject,
+    /// What it did instead of what.
+    pub message: String,
 }
 
 impl Report {
@@ -62,11 +78,14 @@ impl fmt::Display for Report {
             writeln!(f, "  {:10} {count:8}", format!("{way:?}").to_lowercase())?;
         }
         writeln!(f, "{}", self.coverage)?;
-        if self.peers > 0 {
-            writeln!(f, "{} programs compared with Wasmtime", self.peers)?;
+        for (end, count) in &self.ends {
+            writeln!(f, "  {count:8} random modules: {end}")?;
         }
+        writeln!(f, "{} programs compared with {}", self.compared, self.engines.join(" and "))?;
         write!(f, "{} differences", self.differences.len())?;
-        self.differences.iter().try_for_each(|difference| write!(f, "\n  {difference}"))
+        self.differences
+            .iter()
+            .try_for_each(|Difference { subject, message }| write!(f, "\n  {}: {message}", subject.name))
     }
 }
 
@@ -74,12 +93,14 @@ impl fmt::Display for Report {
 pub struct Journeys {
     executor: Executor,
     alarm: Alarm,
+    peers: Peers,
 }
 
 impl Journeys {
     /// Starts an executor.
     pub async fn new() -> anyhow::Result<Self> {
-        Ok(Self { executor: Executor::new(Config::default()).await?, alarm: Alarm::new()? })
+        let executor = Executor::new(Config::default()).await?;
+        Ok(Self { executor, alarm: Alarm::new()?, peers: Peers::new()? })
     }
 
     /// Makes journeys with the subjects, and with random modules, until the plan is fulfilled. `progress` is called after
@@ -94,16 +115,32 @@ impl Journeys {
         let mut report = Report::default();
         let mut known = Vec::new();
         for subject in subjects {
-            known.push(self.prepare(subject, &mut report).await?);
+            known.extend(self.prepare(subject, &mut report).await?);
         }
-        while report.suspensions() < plan.suspensions {
+        let goes_on = |report: &Report| match plan.until {
+            Some(until) => Instant::now() < until,
+            None => report.suspensions() < plan.suspensions,
+        };
+        while goes_on(&report) {
             if known.is_empty() || rng.random_range(0..10) < plan.generated {
                 let subject = Subject::generated(rng.random())?;
-                let prepared = self.prepare(&subject, &mut report).await?;
-                if prepared.ending.exhausts_stack() {
+                report.modules += 1;
+                let prepared = match self.prepare(&subject, &mut report).await {
+                    Ok(Some(prepared)) => prepared,
+                    Ok(None) => {
+                        *report.ends.entry("trap at instantiation".into()).or_default() += 1;
+                        continue;
+                    }
+                    Err(error) => {
+                        let message = format!("without suspensions: {error:#}");
+                        report.differences.push(Difference { subject: subject.clone(), message });
+                        continue;
+                    }
+                };
+                *report.ends.entry(prepared.straight.ending.outcome.clone()).or_default() += 1;
+                if prepared.straight.ending.exhausts_stack() {
                     continue;
                 }
-                report.modules += 1;
                 for _ in 0..3 {
                     self.journey(&prepared, plan, &mut rng, &mut report).await;
                 }
@@ -116,39 +153,60 @@ impl Journeys {
         Ok(report)
     }
 
-    /// Compiles a program, and runs it without suspensions.
-    async fn prepare<'a>(&self, subject: &'a Subject, report: &mut Report) -> anyhow::Result<Prepared<'a>> {
-        let compiled = Compiled::new(subject)?;
-        let (ending, duration) = self.runner().straight(&compiled).await?;
-        #[cfg(feature = "peer")]
-        if let Some(difference) = crate::peer::difference(subject, &ending)? {
-            report
-                .differences
-                .push(format!("{}: without suspensions, from Wasmtime: {difference}", subject.name));
-        } else {
-            report.peers += 1;
+    /// Runs a program in all engines, and with a number of suspensions. What differs is in the report.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be compiled, or the host is at fault.
+    pub async fn examine(&self, subject: &Subject, suspensions: usize, seed: u64) -> anyhow::Result<Report> {
+        let mut report = Report::default();
+        let prepared = self.prepare(subject, &mut report).await?;
+        if let Some(prepared) = prepared.filter(|prepared| !prepared.straight.ending.exhausts_stack()) {
+            let plan = Plan { suspensions: 0, per_journey: suspensions, seed, generated: 0, until: None };
+            self.journey(&prepared, &plan, &mut StdRng::seed_from_u64(seed), &mut report).await;
         }
-        #[cfg(not(feature = "peer"))]
-        let _ = report;
-        Ok(Prepared { compiled, ending, duration })
+        Ok(report)
+    }
+
+    /// Compiles a program, and runs it without suspensions. There is nothing more to do with one that traps before it runs.
+    async fn prepare<'a>(
+        &self,
+        subject: &'a Subject,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<Prepared<'a>>> {
+        let compiled = Compiled::new(subject)?;
+        let straight = match compiled.initial_trap {
+            Some(_) => None,
+            None => Some(self.runner().straight(&compiled).await?),
+        };
+        let initial = || Account::trapped(compiled.initial_trap.unwrap_or(TrapId::InternalError));
+        let account = straight.as_ref().map_or_else(initial, |straight| straight.account.clone());
+        let differences = self.peers.differences(subject, &account);
+        report.engines = self.peers.names().collect();
+        report.compared += u64::from(!subject.tests_host);
+        report.differences.extend(differences.into_iter().map(|difference| Difference {
+            subject: subject.clone(),
+            message: format!("without suspensions, {difference}"),
+        }));
+        Ok(straight.map(|straight| Prepared { compiled, straight }))
     }
 
     async fn journey(&self, prepared: &Prepared<'_>, plan: &Plan, rng: &mut StdRng, report: &mut Report) {
-        let name = &prepared.compiled.subject.name;
         let mut ways = Vec::new();
         let mut journey = Journey {
             rng,
             coverage: &mut report.coverage,
             ways: &mut ways,
-            duration: prepared.duration,
+            duration: prepared.straight.duration,
             suspensions: plan.per_journey,
         };
         let difference = match self.runner().journey(&prepared.compiled, &mut journey).await {
-            Ok(ending) => ending.difference(&prepared.ending),
+            Ok(ending) => ending.difference(&prepared.straight.ending),
             Err(error) => Some(format!("{error:#}")),
         };
         if let Some(difference) = difference {
-            report.differences.push(format!("{name}, after {ways:?}: {difference}"));
+            let message = format!("after {ways:?}: {difference}");
+            report.differences.push(Difference { subject: prepared.compiled.subject.clone(), message });
         }
         report.journeys += 1;
         for way in ways {
@@ -164,6 +222,5 @@ impl Journeys {
 /// A program, and how it ends.
 struct Prepared<'a> {
     compiled: Compiled<'a>,
-    ending: Ending,
-    duration: Duration,
+    straight: Straight,
 }

@@ -3,7 +3,7 @@
 //! A *journey* runs a [`Subject`] to its end, with suspensions. After each the program goes on as it was frozen, by
 //! its frames in the same text or in a text that was compiled otherwise, or as a copy. How it ends, what it
 //! returns and writes, and what is in its memories, globals and tables must be the same as after an uninterrupted run;
-//! and, with the feature `peer`, the same as in Wasmtime.
+//! and the same as in wasmi; with the feature `peer`, also as in Wasmtime.
 //!
 //! | module | concern |
 //! |---|---|
@@ -15,23 +15,24 @@
 //! | `coverage` | at which kinds of places, with which types of values programs were stopped |
 //! | `journeys` | many of them, and the report |
 //! | `packets` | packets that are exchanged with services meanwhile |
-//! | `peer` | the same in Wasmtime |
+//! | `peers` | the same in other engines |
+//! | `account` | what can be compared between engines |
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod alarm;
 mod coverage;
 mod ending;
 mod generated;
 mod journeys;
 mod packets;
-#[cfg(feature = "peer")]
-mod peer;
+mod peers;
 mod run;
 mod subject;
 
 pub use coverage::Coverage;
-pub use journeys::{Journeys, Plan, Report};
+pub use journeys::{Difference, Journeys, Plan, Report};
 pub use packets::{Exchanged, exchange_packets};
 pub use run::Way;
 pub use subject::{Subject, hand_written, real};

@@ -2,19 +2,28 @@
 
 #![forbid(unsafe_code)]
 
+use anyhow::Context;
 use clap::Parser;
 use gate_moves::{Exchanged, Journeys, Plan, Subject, exchange_packets, hand_written, real};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Suspends programs at random moments, lets them go on in random ways, and compares how they end with uninterrupted
-/// runs.
+/// runs, and these with other engines.
 #[derive(Parser)]
 #[command(name = "gate-moves")]
 struct Command {
     /// Number of suspensions.
     #[arg(long, short = 'n', default_value_t = 100_000)]
     suspensions: u64,
+    /// How long to go on instead, such as `1h`.
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "suspensions", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Where modules of programs are written that differ.
+    #[arg(long, default_value = "target/differences")]
+    save: PathBuf,
     /// Greatest number of suspensions of one run.
     #[arg(long, default_value_t = 40)]
     per_journey: usize,
@@ -57,14 +66,26 @@ async fn main() -> anyhow::Result<ExitCode> {
         per_journey: command.per_journey,
         seed,
         generated: command.generated,
+        until: command.duration.map(|duration| Instant::now() + duration),
     };
-    let mut told = 0;
+    let (mut told, mut saved) = (0, 0);
     let report = Journeys::new()
         .await?
         .make(&subjects, &plan, |report| {
+            for difference in &report.differences[saved..] {
+                saved += 1;
+                eprintln!("{}: {}", difference.subject.name, difference.message);
+                if let Err(error) = save(&command.save, &difference.subject) {
+                    eprintln!("{error:#}");
+                }
+            }
             if report.suspensions() >= told + 2000 {
                 told = report.suspensions();
-                eprintln!("{told} suspensions, {} differences", report.differences.len());
+                eprintln!(
+                    "{told} suspensions, {} modules, {} differences",
+                    report.modules,
+                    report.differences.len()
+                );
             }
         })
         .await?;
@@ -84,4 +105,12 @@ async fn packets(command: &Command) -> anyhow::Result<ExitCode> {
     };
     println!("{}", exchange_packets(command.suspensions, seed, progress).await?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a module down, to be looked into.
+fn save(directory: &Path, subject: &Subject) -> anyhow::Result<()> {
+    let path = directory.join(format!("{}.wasm", subject.name.replace(' ', "-")));
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&path, &subject.wasm))
+        .with_context(|| format!("write {}", path.display()))
 }

@@ -152,7 +152,7 @@ impl Traveller {
                 }
                 Way::Snapshot => {
                     let mut snapshot = Vec::new();
-                    self.executor.snapshot(&mut instance, &self.wasm, &host, &mut snapshot).await?;
+                    self.executor.snapshot(&mut instance, &self.wasm, &mut host, &mut snapshot).await?;
                     let restored = Restored::read(&snapshot[..], &SnapshotLimits::default())?;
                     // Nothing of the old one is needed.
                     drop(std::mem::replace(&mut host, world.host().await?));

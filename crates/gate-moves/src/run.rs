@@ -1,11 +1,12 @@
 //! One run of a program, with or without suspensions.
 
+use crate::account::Account;
 use crate::alarm::Alarm;
 use crate::coverage::Coverage;
 use crate::ending::Ending;
 use crate::subject::{Entry, Subject};
 use anyhow::{Context, bail, ensure};
-use gate_compiler::{OptLevel, Options, Target, WasiImports};
+use gate_compiler::{Limits, OptLevel, Options, Target, WasiImports};
 use gate_image::{Instance, InstanceOptions, Program, Restored, SnapshotLimits};
 use gate_runtime::{Executor, HostFunctions, Outcome, ProcessPolicy, TrapId};
 use gate_wasi::WasiCtx;
@@ -41,6 +42,9 @@ impl Way {
 /// How large a program's memory may become, in bytes.
 pub(crate) const MAX_MEMORY: u64 = 64 << 20;
 
+/// How large its tables may become, in elements. All of them are looked at.
+pub(crate) const MAX_TABLE: u32 = 100_000;
+
 /// How large instances may be when they make journeys.
 ///
 /// How deep a program can recurse depends on its text. So uninterrupted runs have a quarter of this stack, and programs
@@ -51,21 +55,27 @@ const STRAIGHT: InstanceOptions = InstanceOptions { stack_size: JOURNEY.stack_si
 /// A program, compiled in several ways.
 pub(crate) struct Compiled<'a> {
     pub(crate) subject: &'a Subject,
+    /// With which it ends before anything is executed: a segment does not fit.
+    pub(crate) initial_trap: Option<TrapId>,
     texts: Vec<(Options, Program)>,
 }
 
 impl<'a> Compiled<'a> {
     pub(crate) fn new(subject: &'a Subject) -> anyhow::Result<Self> {
-        let host = Options::default();
-        let slow = Options { opt_level: OptLevel::None, ..Options::default() };
-        let plain = Options { target: Target::X86_64, ..Options::default() };
+        let limits = Limits { table_elements: MAX_TABLE, ..Limits::default() };
+        let host = Options { limits, ..Options::default() };
+        let slow = Options { opt_level: OptLevel::None, ..host.clone() };
+        let plain = Options { target: Target::X86_64, ..host.clone() };
+        let mut initial_trap = None;
         let compile = |options: Options| {
             let module = gate_compiler::compile(&subject.wasm, &options, &WasiImports)
                 .with_context(|| format!("compile {}", subject.name))?;
+            let trap = module.info.initial.trap.as_ref();
+            initial_trap = trap.and_then(|trap| TrapId::from_number(trap.trap.into()));
             Ok((options, Program::new(module)?))
         };
         let texts = [host, slow, plain].map(compile).into_iter().collect::<anyhow::Result<_>>()?;
-        Ok(Self { subject, texts })
+        Ok(Self { subject, initial_trap, texts })
     }
 }
 
@@ -73,6 +83,13 @@ impl<'a> Compiled<'a> {
 pub(crate) struct Runner<'a> {
     pub(crate) executor: &'a Executor,
     pub(crate) alarm: &'a Alarm,
+}
+
+/// A run without suspensions.
+pub(crate) struct Straight {
+    pub(crate) ending: Ending,
+    pub(crate) account: Account,
+    pub(crate) duration: Duration,
 }
 
 /// A run with suspensions.
@@ -88,13 +105,16 @@ pub(crate) struct Journey<'a> {
 }
 
 impl Runner<'_> {
-    /// Runs a program to its end without suspensions. Also returns how long that took.
-    pub(crate) async fn straight(&self, compiled: &Compiled<'_>) -> anyhow::Result<(Ending, Duration)> {
+    /// Runs a program to its end without suspensions.
+    pub(crate) async fn straight(&self, compiled: &Compiled<'_>) -> anyhow::Result<Straight> {
         let mut run = Run::new(compiled, &STRAIGHT)?;
         let start = Instant::now();
         let outcome = run.leg(self, None).await?;
         let duration = start.elapsed();
-        Ok((run.ending(&outcome)?, duration))
+        let ending = run.ending(&outcome)?;
+        let command = matches!(compiled.subject.entry, Entry::Command { .. });
+        let account = Account::new(&outcome, &run.instance, &ending, command)?;
+        Ok(Straight { ending, account, duration })
     }
 
     /// Runs a program to its end with suspensions.

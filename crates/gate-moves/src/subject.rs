@@ -15,6 +15,8 @@ pub struct Subject {
     pub(crate) entry: Entry,
     /// What it leaves in its memory depends on when it is run.
     pub(crate) keeps_time: bool,
+    /// How it ends depends on the host.
+    pub(crate) tests_host: bool,
 }
 
 /// How a program is run.
@@ -42,7 +44,8 @@ const CALLS: (&str, &str) = ("calls", include_str!("../programs/calls.wat"));
 pub fn hand_written() -> anyhow::Result<Vec<Subject>> {
     let subject = |&(name, text): &(&str, &str), entry: Entry| {
         let wasm = wat::parse_str(text).with_context(|| format!("parse {name}.wat"))?;
-        Ok(Subject { name: name.into(), wasm, entry, keeps_time: false })
+        let tests_host = matches!(entry, Entry::Command { .. });
+        Ok(Subject { name: name.into(), wasm, entry, keeps_time: false, tests_host })
     };
     let input = (0..=255).cycle().take(10_000).collect();
     let command = Entry::Command { args: vec!["calls"], stdin: input };
@@ -81,16 +84,30 @@ pub fn real(built: &Path, repository: &Path) -> anyhow::Result<Vec<Subject>> {
             let stdin = stdin.map_or(Ok(Vec::new()), |path| read(&repository.join(path)))?;
             let args = [&[name], args].concat();
             let entry = Entry::Command { args, stdin };
-            Ok(Subject { name: name.into(), wasm, entry, keeps_time: KEEP_TIME.contains(&name) })
+            let keeps_time = KEEP_TIME.contains(&name);
+            Ok(Subject { name: name.into(), wasm, entry, keeps_time, tests_host: false })
         })
         .collect()
 }
 
 impl Subject {
-    /// A random module.
+    /// A random module. Every other one may trap.
     pub fn generated(seed: u64) -> anyhow::Result<Self> {
-        let wasm = generated::module(seed)?;
+        Ok(Self::driven(format!("generated {seed}"), generated::module(seed)?))
+    }
+
+    /// A module of which the bytes decide, as a fuzzer varies them. `None` if they make none with a function.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::driven("fuzzed".into(), generated::module_of(bytes)?))
+    }
+
+    /// A module that was generated before.
+    pub fn saved(name: &str, wasm: Vec<u8>) -> Self {
+        Self::driven(name.into(), wasm)
+    }
+
+    fn driven(name: String, wasm: Vec<u8>) -> Self {
         let entry = Entry::Function(generated::DRIVER);
-        Ok(Self { name: format!("generated {seed}"), wasm, entry, keeps_time: false })
+        Self { name, wasm, entry, keeps_time: false, tests_host: false }
     }
 }

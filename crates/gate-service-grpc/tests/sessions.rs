@@ -191,11 +191,13 @@ async fn calls_and_streams_have_limits() {
                 let opens = proto::Reply { number: call.number, opens: vec![0], ..Default::default() };
                 vec![ServiceKind::Reply(opens), flow(0, 1000)]
             }
+            Kind::Suspend(_) => suspended(b""),
             _ => vec![],
         })
     });
     let mut program = Program::new(&machine).await;
     assert_eq!(program.call(b"open").await, b"");
+    program.receive(Domain::Flow).await;
     // The server wants a thousand bytes, and Gate has room for some more. It is the program's fault to send more than that.
     program.send_data(0, &[0; 60_000]);
     for _ in 0..64 {

@@ -22,7 +22,7 @@ impl CallService for Shout {
 }
 
 /// Runs a program, which can discover the service, until it ends.
-async fn run(wasm: &[u8], log: DebugLog) -> Result<Outcome, Box<dyn Error>> {
+pub(crate) async fn run(wasm: &[u8], log: DebugLog) -> Result<Outcome, Box<dyn Error>> {
     let program = Program::new(gate_compiler::compile(wasm, &Options::default(), &GateImports)?)?;
     let mut instance = Instance::new(&program, &InstanceOptions::default())?;
     instance.set_program_entry("_start")?;
@@ -40,7 +40,7 @@ async fn run(wasm: &[u8], log: DebugLog) -> Result<Outcome, Box<dyn Error>> {
 }
 
 /// Discovers `shout`, calls it with eight bytes, and writes the reply to the debug log.
-const PROGRAM: &str = r#"(module
+pub(crate) const PROGRAM: &str = r#"(module
     (import "env" "rt_read8" (func $read (result i64)))
     (import "env" "rt_write8" (func $write (param i64)))
     (import "env" "rt_debug" (func $debug (param i32 i32)))

@@ -61,13 +61,13 @@ async fn simple_calls_are_answered() {
     let names: Vec<_> =
         listing["services"].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, NAMES);
-    assert_eq!(call(&mut server, "identity", &[0]).await, b"alice");
-    assert_eq!(call(&mut server, "identity", &[1]).await, b"30313233-3435-3637-3839-616263646566");
+    assert_eq!(call(&mut server, "identity", &[1]).await, b"alice");
+    assert_eq!(call(&mut server, "identity", &[2]).await, b"30313233-3435-3637-3839-616263646566");
     assert_eq!(call(&mut server, "logger", b"\x02hello \x1b[2J").await, [0; 8]);
     // What is not known gets an empty answer.
     for (name, content) in [
         ("catalog", &b"xml"[..]),
-        ("identity", &[2]),
+        ("identity", &[0]),
         ("logger", b"\x09x"),
         ("clock", &[7]),
         ("scope", &[]),
@@ -204,6 +204,56 @@ async fn streams_outlast_a_move() {
     // Nobody can come any more.
     send(&mut elsewhere, 0, Domain::Call, &[]);
     assert_eq!(receive(&mut elsewhere).await.1.content, b"\xff\xff\xff\xff\x01\0\0\0");
+}
+
+#[tokio::test]
+async fn an_end_comes_to_who_wants_more() {
+    let (registry, connector) = with_origin(Reattach::End);
+    let mut server = server(&registry);
+    server.discover(&["origin"]).unwrap();
+    let (mut client, host) = tokio::io::duplex(64);
+    let (reader, writer) = tokio::io::split(host);
+    connector.connect(Connection::new(reader, writer)).await.unwrap();
+    client.write_all(b"all").await.unwrap();
+    client.shutdown().await.unwrap();
+    send(&mut server, 0, Domain::Call, &[]);
+    assert_eq!(receive(&mut server).await.1.domain, Domain::Call);
+    assert_eq!(receive(&mut server).await.1.domain, Domain::Flow);
+    send(&mut server, 0, Domain::Flow, &Flow { id: 0, value: 3 }.encode());
+    assert_eq!(receive(&mut server).await.1.content, b"\0\0\0\0\0\0\0\0all");
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(server.poll_packet(&mut cx).is_pending());
+    send(&mut server, 0, Domain::Flow, &Flow { id: 0, value: 1 }.encode());
+    assert_eq!(receive(&mut server).await.1, Packet::new(Domain::Data, vec![0; 8]));
+}
+
+#[tokio::test]
+async fn the_programs_ends_are_answered() {
+    let (registry, connector) = with_origin(Reattach::End);
+    let mut server = server(&registry);
+    server.discover(&["origin"]).unwrap();
+    // In both orders.
+    for id in 0..2u8 {
+        let (client, host) = tokio::io::duplex(64);
+        let (reader, writer) = tokio::io::split(host);
+        connector.connect(Connection::new(reader, writer)).await.unwrap();
+        send(&mut server, 0, Domain::Call, &[]);
+        assert_eq!(receive(&mut server).await.1.content, [id, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(receive(&mut server).await.1.domain, Domain::Flow);
+        let end = [id, 0, 0, 0, 0, 0, 0, 0];
+        let mut pairs = [(Domain::Data, Domain::Flow), (Domain::Flow, Domain::Data)];
+        if id == 1 {
+            pairs.reverse();
+        }
+        for (sent, answer) in pairs {
+            send(&mut server, 0, sent, &end);
+            assert_eq!(receive(&mut server).await, (0, Packet::new(answer, end.to_vec())));
+        }
+        // Nothing is left of the stream, and what is late does not matter.
+        assert_eq!(server.save()[0].state[8..], [0; 0]);
+        send(&mut server, 0, Domain::Flow, &end);
+        drop(client);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 #[tokio::test]
 async fn the_program_uses_the_hosts_service() {
-    let log = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::new(Mutex::new(Vec::<u8>::new()));
     let sink = Arc::clone(&log);
     let wasm = wat::parse_str(host::PROGRAM).unwrap();
     let outcome = host::run(&wasm, Box::new(move |message| sink.lock().unwrap().extend(message))).await;
@@ -22,5 +22,5 @@ fn the_documentation_shows_it() {
     let begin = example.find("/// Answers calls").unwrap();
     let end = example.find("/// Discovers `shout`").unwrap();
     let docs = include_str!("../../../docs/services.md");
-    assert!(docs.contains(&example[begin..end]), "docs/services.md has another example");
+    assert!(docs.contains(example[begin..end].trim_end()), "docs/services.md has another example");
 }

@@ -63,7 +63,7 @@ pub struct Context {
     // Here end the fields that only cold code uses.
     /// Non-zero while frames are being left and written down. Set and tested synchronously.
     pub unwinding: u32,
-    /// Non-zero when the program is asked to stop at its next loop header. Set by a signal handler.
+    /// [`RAISED`] when the program is asked to stop at its next loop header, else zero. Set by a signal handler.
     pub suspend_request: u32,
     /// A function whose frame would reach below this calls [`RtFunction::Safepoint`]. Equals
     /// [`Context::stack_low`], or `u64::MAX` while a suspension is requested.
@@ -72,6 +72,9 @@ pub struct Context {
 
 const _: () = assert!(size_of::<Context>() == 384);
 const _: () = assert!(context_offset!(unwinding) == -16);
+
+/// Value of [`Context::suspend_request`]. Greater than the low half of every context address, as these are aligned.
+pub const RAISED: u32 = u32::MAX;
 
 /// Stack space that a wasm function's entry check leaves to functions without one, to rt and to
 /// what the check itself does not count, in bytes. The part of the stack above [`Context::stack_low`]

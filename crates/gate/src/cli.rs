@@ -18,6 +18,7 @@ use crate::log::LogFormat;
 use crate::{completions, log, output};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use gate_compiler::GateImports;
 use std::process::ExitCode;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (cranelift ", env!("GATE_CRANELIFT_VERSION"), ")");
@@ -87,6 +88,9 @@ enum Command {
     Runtime(crate::runtime_daemon::RuntimeArgs),
     Services(ServicesArgs),
     Completions(CompletionsArgs),
+    /// Compile what standard input contains. For --compile-isolated
+    #[command(name = shared::WORKER_COMMAND, hide = true)]
+    CompileWorker,
 }
 
 /// List the services that programs can discover
@@ -115,6 +119,9 @@ pub(crate) fn parse() -> Cli {
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> ExitCode {
+    if let Command::CompileWorker = cli.command {
+        return gate_compiler::worker::main(&GateImports);
+    }
     let result = log::init(&cli.log, cli.log_format).and_then(|()| match cli.command {
         Command::Run(args) => crate::run::run(args.into()),
         Command::Resume(args) => crate::resume::run(args.into()),
@@ -125,6 +132,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Runtime(args) => crate::runtime_daemon::run(args),
         Command::Services(args) => crate::services::run(args),
         Command::Completions(args) => completions::run(args.shell),
+        Command::CompileWorker => unreachable!("it was dealt with"),
     });
     match result {
         Ok(status) => status.into(),

@@ -118,8 +118,9 @@ impl Fork {
         let mut suspend = pin!(sleep_until(self.suspend_after.map(|after| begin + after)));
         let (stopper, cancel) = (Stopper::default(), Cancel::default());
         let outputs = Outputs::default();
-        let sessions =
-            self.sessions(&mut saved, grants, offered, &outputs).map_err(|problem| problem.about(&self.source))?;
+        let sessions = self
+            .sessions(&mut saved, grants, offered, &outputs)
+            .map_err(|problem| problem.about(&self.source))?;
         let mut copies = JoinSet::new();
         for (number, (session, output)) in (0..).zip(sessions) {
             let copy = Copy {

@@ -36,7 +36,7 @@ fn help_has_examples_and_exit_codes() {
         ("fork", &["--count", "--output-dir", "--snapshot-dir", "--timeout", "\n  75 "]),
         ("inspect", &["--json", "--stack", "--memory", "--table", "\n  126 "]),
         ("coredump", &["--output", "\n  127 "]),
-        ("compile", &["--listing", "--target"]),
+        ("compile", &["--listing", "--target", "--compile-timeout", "--compile-memory"]),
         ("services", &["--service", "grpc:unix:"]),
         ("completions", &["bash"]),
     ] {

@@ -1,6 +1,7 @@
 //! What of a function's code matters to liveness.
 
 use crate::breakpoints::{breakpoint_offset, is_bulk};
+use crate::stretch::Stretch;
 use wasmparser::{FunctionBody, Operator};
 
 /// What of a function's code matters to liveness. Code that cannot be reached is left out, by the same
@@ -65,13 +66,14 @@ impl Scan {
     /// Scans a function with the given number of parameters, whose code need not be valid.
     ///
     /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one,
-    /// `breakpoint` whether there is one at a code offset.
+    /// `breakpoint` whether there is one at a code offset, `stretch` where else there are checks.
     pub(crate) fn new(
         body: &FunctionBody<'_>,
         params: u32,
         entry_check: bool,
         call_stops: impl Fn(u32) -> bool,
         breakpoint: impl Fn(u64) -> bool,
+        mut stretch: Stretch<'_>,
     ) -> Result<Self, Invalid> {
         let mut locals = u64::from(params);
         for declaration in body.get_locals_reader()? {
@@ -95,6 +97,9 @@ impl Scan {
                 return Err(Invalid);
             }
             if scanner.reachable && breakpoint(offset) {
+                scanner.safepoint(breakpoint_offset(&op, offset));
+            }
+            if scanner.reachable && stretch.ends_before(&op) {
                 scanner.safepoint(breakpoint_offset(&op, offset));
             }
             scanner.operator(&op, offset, &call_stops)?;

@@ -35,9 +35,7 @@ impl<'a> Translator<'a, '_> {
 
     /// The address of the function that a table element refers to, after having checked everything.
     fn indirect_callee(&mut self, index: Value, table: u32, signature: u32) -> Value {
-        let size = self.table_size(table);
-        let outside = self.emit.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
-        self.emit.ins().trapnz(outside, trap::code(TrapId::IndirectCallIndexOutOfBounds));
+        let index = self.check_table_index(index, table, TrapId::IndirectCallIndexOutOfBounds);
         let element = self.table_element(index, table);
 
         // See `link::function_table`.

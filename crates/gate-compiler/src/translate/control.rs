@@ -2,6 +2,7 @@
 
 use super::function::Translator;
 use super::signature::value_type;
+use super::unroll::{Copies, copy_of_header};
 use crate::compiled::SafepointKind;
 use crate::error::CompileError;
 use crate::value::ValType;
@@ -9,24 +10,29 @@ use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value};
 use wasmparser::{BlockType, BrTable, Operator};
 
 /// A block of WebAssembly that is open.
-pub(super) struct ControlBlock {
-    kind: Kind,
+pub(super) struct ControlBlock<'a> {
+    pub(super) kind: Kind<'a>,
     /// Where control goes on after the end. Its parameters are the results.
     end: Block,
     /// Whether anything goes to the end.
     end_reachable: bool,
-    params: usize,
+    pub(super) params: usize,
     results: usize,
     /// Number of operands below the parameters.
-    height: usize,
+    pub(super) height: usize,
     /// Code offset of the instruction that opened it.
     opened: u64,
 }
 
-enum Kind {
+pub(super) enum Kind<'a> {
     Block,
     Loop {
         header: Block,
+        /// Where branches to the loop go: to its header, or to the next copy of its body.
+        again: Block,
+        /// Whether there has been one.
+        branched: bool,
+        copies: Option<Copies<'a>>,
     },
     If {
         /// Where control goes if the condition is false.
@@ -60,7 +66,8 @@ impl<'a> Translator<'a, '_> {
             }
             Operator::Loop { blockty } => {
                 self.keep_operands(blockty)?;
-                self.open_loop(blockty)?;
+                let copies = self.loop_body.take().and_then(|body| Copies::of_loop(self.env, body));
+                self.open_loop(blockty, copies)?;
             }
             Operator::If { blockty } => {
                 let condition = self.pop();
@@ -115,7 +122,7 @@ impl<'a> Translator<'a, '_> {
     fn open(
         &mut self,
         ty: BlockType,
-        kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Result<Kind, CompileError>,
+        kind: impl FnOnce(&mut Self, usize, &[ValType]) -> Result<Kind<'a>, CompileError>,
     ) -> Result<(), CompileError> {
         let (params, results) = self.block_type(ty);
         self.charge(params.len() + results.len())?;
@@ -128,7 +135,7 @@ impl<'a> Translator<'a, '_> {
     }
 
     /// Opens a loop. Its header is left unsealed, because there will be branches to it.
-    fn open_loop(&mut self, ty: BlockType) -> Result<(), CompileError> {
+    fn open_loop(&mut self, ty: BlockType, copies: Option<Copies<'a>>) -> Result<(), CompileError> {
         self.open(ty, |translator, params, types| {
             let header = translator.block_with_params(types);
             let height = translator.stack.len() - params;
@@ -140,7 +147,11 @@ impl<'a> Translator<'a, '_> {
             translator.emit.builder.switch_to_block(header);
             translator.stack.truncate(height);
             translator.stack.extend(translator.emit.builder.block_params(header));
-            Ok(Kind::Loop { header })
+            let again = match copies {
+                Some(_) => copy_of_header(&mut translator.emit.builder, header, params),
+                None => header,
+            };
+            Ok(Kind::Loop { header, again, branched: false, copies })
         })?;
         let dump = self.emit.check_loop();
         self.at_safepoint(SafepointKind::Loop, None, &[], dump)
@@ -160,11 +171,14 @@ impl<'a> Translator<'a, '_> {
 
     fn end(&mut self) {
         self.fall_through();
+        if self.begin_copy() {
+            return;
+        }
         let block = self.blocks.pop().expect("validated");
         let mut end_reachable = block.end_reachable;
         match block.kind {
             Kind::Block => {}
-            Kind::Loop { header } => self.emit.builder.seal_block(header),
+            Kind::Loop { header, .. } => self.emit.builder.seal_block(header),
             Kind::If { alternative, params } => {
                 // Without an alternative, the parameters are the results.
                 self.emit.builder.switch_to_block(alternative);
@@ -204,8 +218,11 @@ impl<'a> Translator<'a, '_> {
     fn branch(&mut self, depth: u32) -> Result<(Block, Vec<BlockArg>), CompileError> {
         let index = self.blocks.len() - 1 - depth as usize;
         let block = &mut self.blocks[index];
-        let (target, args) = match block.kind {
-            Kind::Loop { header } => (header, block.params),
+        let (target, args) = match &mut block.kind {
+            Kind::Loop { again, branched, .. } => {
+                *branched = true;
+                (*again, block.params)
+            }
             Kind::Block | Kind::If { .. } => {
                 block.end_reachable = true;
                 (block.end, block.results)

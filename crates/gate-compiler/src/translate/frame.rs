@@ -76,12 +76,27 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    /// Stops before an instruction is executed, which has not been validated yet.
-    pub(super) fn breakpoint(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
+    /// Checks the request flag before an instruction is executed, which has not been validated yet.
+    pub(super) fn check_stretch(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
+        let instruction = self.offset;
+        self.offset = breakpoint_offset(op, instruction);
+        let dump = self.emit.check_loop();
+        self.at_safepoint(SafepointKind::Instruction, None, &[], dump)?;
+        // A bulk operation has a way in of its own.
+        if !is_bulk(op) {
+            self.join(SafepointKind::Instruction, self.offset, Vec::new())?;
+        }
+        self.offset = instruction;
+        Ok(())
+    }
+
+    /// Stops before an instruction is executed, which has not been validated yet. `checked` says whether there is a check at the
+    /// same place.
+    pub(super) fn breakpoint(&mut self, op: &Operator<'_>, checked: bool) -> Result<(), CompileError> {
         let instruction = self.offset;
         let kind = match op {
             Operator::Loop { .. } => SafepointKind::Loop,
-            op if is_bulk(op) => SafepointKind::Instruction,
+            op if checked || is_bulk(op) => SafepointKind::Instruction,
             _ => SafepointKind::Breakpoint,
         };
         self.offset = breakpoint_offset(op, instruction);

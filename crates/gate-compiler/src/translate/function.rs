@@ -5,11 +5,13 @@ use super::control::ControlBlock;
 use super::emit::Emitter;
 use super::resume::Resume;
 use super::signature::{ADDRESS, resume_signature, wasm_signature};
+use super::unroll::Copy;
 use super::variable::Locals;
 use super::{numeric, simd};
 use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
+use crate::stretch::Stretch;
 use crate::trap;
 use crate::value::FuncType;
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
@@ -18,7 +20,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use gate_wire::context_offset;
 use gate_wire::trap::TrapId;
 use wasmparser::{
-    FuncToValidate, FuncValidator, FuncValidatorAllocations, Operator, OperatorsReader, ValidatorResources,
+    BinaryReader, FuncToValidate, FuncValidator, FuncValidatorAllocations, Operator, OperatorsReader,
+    ValidatorResources,
 };
 
 /// How a function body is entered.
@@ -67,7 +70,8 @@ pub(crate) fn translate<'a>(
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
-        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint) {
+        let stretch = Stretch::new(env.graph);
+        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint, stretch) {
             Ok(scan) => {
                 Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
             }
@@ -117,10 +121,13 @@ pub(crate) fn translate<'a>(
         validator,
         stack: Vec::new(),
         blocks: Vec::new(),
+        loop_body: None,
+        copy: None,
         reachable: true,
         dead_blocks: 0,
         locals: Locals::default(),
         liveness,
+        stretch: Stretch::new(env.graph),
         safepoints: Vec::new(),
         frame_values: MAX_FRAME_VALUES * slack,
         branch_values: MAX_BRANCH_VALUES * slack,
@@ -149,13 +156,18 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) validator: FuncValidator<ValidatorResources>,
     /// Operands. Not kept up to date while control cannot get here.
     pub(super) stack: Vec<Value>,
-    pub(super) blocks: Vec<ControlBlock>,
+    pub(super) blocks: Vec<ControlBlock<'a>>,
+    /// What follows the instruction that opens a loop, while that is translated for the first time.
+    pub(super) loop_body: Option<BinaryReader<'a>>,
+    /// A copy of a loop's body that is to be translated next.
+    pub(super) copy: Option<Copy<'a>>,
     /// Whether control can get here.
     pub(super) reachable: bool,
     /// Number of open blocks that began where control cannot get.
     pub(super) dead_blocks: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
+    stretch: Stretch<'a>,
     pub(super) safepoints: Vec<Safepoint>,
     /// How many more values may be written down at safepoints.
     pub(super) frame_values: usize,
@@ -165,7 +177,7 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) offset: u64,
 }
 
-impl Translator<'_, '_> {
+impl<'a> Translator<'a, '_> {
     /// Gets to the start of the body's code.
     fn start(&mut self, params: &[Value], entry_check: bool) -> Result<(), CompileError> {
         self.emit.builder.set_srcloc(SourceLoc::new(self.offset as u32));
@@ -192,27 +204,44 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    fn body(&mut self, mut reader: OperatorsReader<'_>) -> Result<(), CompileError> {
+    fn body(&mut self, mut reader: OperatorsReader<'a>) -> Result<(), CompileError> {
         self.open_body();
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
-            self.offset = offset;
-            self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
+            let checked = self.reachable && self.stretch.ends_before(&op);
+            self.set_offset(offset);
             if self.reachable && self.env.breakpoints.contains(offset) {
-                self.breakpoint(&op)?;
+                self.breakpoint(&op, checked)?;
+            }
+            if checked {
+                self.check_stretch(&op)?;
             }
             self.validator.op(offset, &op)?;
-            if self.reachable {
-                self.operator(&op)?;
-                if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS * self.slack {
-                    return Err(too_complex(self.emit.function, offset));
-                }
-            } else {
-                self.dead_operator(&op);
-            }
+            self.loop_body = matches!(op, Operator::Loop { .. }).then(|| reader.get_binary_reader());
+            self.translate(&op, offset)?;
+            self.copies()?;
         }
         reader.finish()?;
         Ok(())
+    }
+
+    /// Translates an instruction that has been validated.
+    pub(super) fn translate(&mut self, op: &Operator<'_>, offset: u64) -> Result<(), CompileError> {
+        self.set_offset(offset);
+        if !self.reachable {
+            self.dead_operator(op);
+            return Ok(());
+        }
+        self.operator(op)?;
+        if self.emit.builder.func.dfg.num_blocks() > MAX_BLOCKS * self.slack {
+            return Err(too_complex(self.emit.function, offset));
+        }
+        Ok(())
+    }
+
+    fn set_offset(&mut self, offset: u64) {
+        self.offset = offset;
+        self.emit.builder.set_srcloc(SourceLoc::new(offset as u32));
     }
 
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {

@@ -48,8 +48,8 @@ impl Emitter<'_> {
     /// Returns the cold block in which the frame is to be written down.
     pub(super) fn check_loop(&mut self) -> Block {
         let (cold, hot) = (self.create_cold_block(), self.builder.create_block());
-        let request = self.load_context(types::I32, context_offset!(suspend_request));
-        self.ins().brif(request, cold, &[], hot, &[]);
+        let requested = self.is_raised(context_offset!(suspend_request));
+        self.ins().brif(requested, cold, &[], hot, &[]);
         self.switch_to_sealed(cold);
         let dump = self.stop(hot, &[]);
         self.switch_to_sealed(hot);
@@ -153,6 +153,15 @@ impl Emitter<'_> {
         let sp = self.ins().get_stack_pointer(ADDRESS);
         let limit = self.load_context(ADDRESS, context_offset!(stack_limit));
         self.ins().icmp(IntCC::UnsignedLessThan, sp, limit)
+    }
+
+    /// Whether a flag of the context is [`RAISED`](gate_wire::context::RAISED) and not zero. It is compared with the context address, because an x86-64
+    /// processor can compare a register with memory in one instruction, without another register, and fuse it with the branch.
+    fn is_raised(&mut self, offset: i32) -> Value {
+        let context = self.context;
+        let context = self.ins().ireduce(types::I32, context);
+        let flag = self.load_context(types::I32, offset);
+        self.ins().icmp(IntCC::UnsignedLessThan, context, flag)
     }
 
     fn branch_if_unwinding(&mut self, dump: Block, other: Block, args: &[BlockArg]) {

@@ -30,13 +30,13 @@ impl Translator<'_, '_> {
             }
             Operator::TableGet { table } => {
                 let index = self.pop();
-                self.check_table_index(index, table);
+                let index = self.check_table_index(index, table, TrapId::TableAccessOutOfBounds);
                 let element = self.table_element(index, table);
                 self.stack.push(element);
             }
             Operator::TableSet { table } => {
                 let (index, value) = self.pop2();
-                self.check_table_index(index, table);
+                let index = self.check_table_index(index, table, TrapId::TableAccessOutOfBounds);
                 let address = self.table_element_address(index);
                 let (flags, offset) = (self.emit.access.tables, self.table_offset(table));
                 self.emit.ins().store(flags, value, address, offset);
@@ -79,10 +79,14 @@ impl Translator<'_, '_> {
         self.emit.instance_address(self.env.layout.tables[table as usize].desc_distance)
     }
 
-    fn check_table_index(&mut self, index: Value, table: u32) {
+    /// Traps if the index is out of bounds. Returns the index to be used: zero if the processor executes what follows
+    /// although it is out of bounds, because it has guessed that the check would pass.
+    pub(super) fn check_table_index(&mut self, index: Value, table: u32, trap: TrapId) -> Value {
         let size = self.table_size(table);
         let outside = self.emit.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, size);
-        self.emit.ins().trapnz(outside, trap::code(TrapId::TableAccessOutOfBounds));
+        self.emit.ins().trapnz(outside, trap::code(trap));
+        let zero = self.emit.ins().iconst(types::I32, 0);
+        self.emit.ins().select_spectre_guard(outside, zero, index)
     }
 
     /// The address to which a table's offset is to be added.

@@ -56,7 +56,9 @@ pub(super) fn view(inspector: &Inspector<'_>, frames: &Frames) -> Result<Vec<Fra
     let view = |frame: crate::frames::Frame| {
         let wasm_offset = match frame.kind {
             // That of a call instruction is at its second byte.
-            SafepointKind::Breakpoint => instruction_at(inspector.wasm, frame.code_offset),
+            SafepointKind::Breakpoint | SafepointKind::Instruction => {
+                instruction_at(inspector.wasm, frame.code_offset)
+            }
             _ => None,
         };
         let wasm_offset = wasm_offset.unwrap_or(frame.code_offset);

@@ -126,3 +126,44 @@ async fn a_claimed_memory_size_is_bounded() {
     assert_eq!(instance.memory(0).unwrap().size().unwrap(), 65536);
     executor.close().await;
 }
+
+/// Whatever is in the context, the host reads what it can, and says what it cannot.
+#[tokio::test]
+async fn an_overwritten_context_is_read_with_care() {
+    let executor = executor().await;
+    let size = size_of::<gate_wire::context::Context>() as i32;
+    let kinds = [
+        ExitKind::None,
+        ExitKind::Returned,
+        ExitKind::Terminated,
+        ExitKind::Trapped,
+        ExitKind::Faulted,
+        ExitKind::Frozen,
+    ];
+    for kind in kinds {
+        for value in [0, 1, 7, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            let mut text = Text::new();
+            // The memory's descriptor is below.
+            for offset in (-size - 16..0).step_by(4) {
+                text = text.store(offset, value);
+            }
+            let text = text.store(context_offset!(exit.kind), kind as u32).exit_group(0);
+            let (mut instance, outcome) = run(&executor, text).await;
+            // It is one or the other, but not a panic, and it takes no time.
+            let _ = (outcome.map(|outcome| outcome.to_string()), instance.exit(), instance.results());
+            let inspector = gate_image::Inspector::new(&instance, &[]);
+            let _ = (inspector.globals(), inspector.tables(), inspector.memories(), inspector.trace());
+            let _ = instance.backtrace();
+            if let Some(memory) = instance.memory(0) {
+                assert!(memory.size().unwrap() <= 2 * 65536);
+            }
+            let exported = executor.export(&mut instance).await;
+            assert!(exported.is_err(), "{kind:?}, {value}: there are no such frames");
+            let _ = instance.fork().map(|fork| fork.results());
+        }
+    }
+    // The executor has not suffered.
+    let (_, outcome) = run(&executor, Text::new().ret()).await;
+    assert_eq!(outcome.unwrap().trap, TrapId::Exit);
+    executor.close().await;
+}

@@ -8,6 +8,7 @@ mod limits;
 mod machine;
 mod moves;
 mod programs;
+mod prompt;
 mod stops;
 mod stored;
 mod suspend;

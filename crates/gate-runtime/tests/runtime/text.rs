@@ -107,6 +107,7 @@ impl Text {
                     frame_size: 0,
                     can_stop: false,
                     entry_check: false,
+                    unchecked_instructions: 1,
                     name: Some("entry".into()),
                 }],
                 ..Maps::default()

@@ -14,6 +14,9 @@ const MAX_BYTES: u64 = 1 << 20;
 const ELEMENT_SIZE: u64 = size_of::<u32>() as u64;
 const MAX_ELEMENTS: u64 = MAX_BYTES / ELEMENT_SIZE;
 
+/// By how many elements a table can grow at once, unless they are null. It cannot be done in parts, and must not take long.
+const MAX_GROWTH: u32 = 2 << 20;
+
 /// Which part of a range to do first.
 struct Part {
     /// Start within the range.
@@ -122,9 +125,15 @@ pub(crate) extern "C" fn table_grow(
 ) -> i32 {
     let old_size = desc.size;
     let Some(new_size) = old_size.checked_add(delta).filter(|&size| size <= desc.max) else { return -1 };
-    let addr = element_addr(context, desc, u64::from(old_size));
-    // SAFETY: within the space reserved for the table.
-    unsafe { arch::fill_elements(pointer(addr), value, delta as usize) };
+    if value != 0 {
+        if delta > MAX_GROWTH {
+            return -1;
+        }
+        let addr = element_addr(context, desc, u64::from(old_size));
+        // SAFETY: within the space reserved for the table.
+        unsafe { arch::fill_elements(pointer(addr), value, delta as usize) };
+    }
+    // What was never used is null.
     desc.size = new_size;
     old_size as i32
 }

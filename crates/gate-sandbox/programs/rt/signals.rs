@@ -3,7 +3,7 @@
 use crate::arch::{self, Interrupted};
 use crate::{cow, data, frames, samples, setup};
 use core::sync::atomic::Ordering;
-use gate_wire::context::{ExitKind, ExitRecord};
+use gate_wire::context::{ExitKind, ExitRecord, RAISED};
 use gate_wire::load::LoadFailure;
 use sys::number::{nr, signal};
 use sys::process::{
@@ -87,7 +87,7 @@ extern "C" fn on_fault(signal: u32, info: &SigInfo, state: &mut Interrupted) {
 /// The host asks for suspension: the next safepoint will notice.
 extern "C" fn on_suspend(_: u32, _: &SigInfo, state: &mut Interrupted) {
     let context = data::context();
-    context.suspend_request().store(1, Ordering::Relaxed);
+    context.suspend_request().store(RAISED, Ordering::Relaxed);
     context.stack_limit().store(u64::MAX, Ordering::Relaxed);
     state.set_pc(arch::interrupted_pc(state.pc()));
 }

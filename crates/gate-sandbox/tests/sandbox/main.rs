@@ -8,6 +8,7 @@ mod cow;
 mod death;
 mod executor;
 mod export;
+mod miscompiled;
 mod program;
 mod samples;
 mod start;

@@ -13,8 +13,8 @@ impl CallService for Identity {
 
     async fn call(&self, context: &Context, content: &[u8]) -> Result<Vec<u8>, ServiceError> {
         let text = match content.first() {
-            Some(0) => context.principal.clone(),
-            Some(1) => context.instance.map(uuid),
+            Some(1) => context.principal.clone(),
+            Some(2) => context.instance.map(uuid),
             _ => None,
         };
         Ok(text.unwrap_or_default().into_bytes())

@@ -178,10 +178,9 @@ impl Stream {
         Some(Packet::new(Domain::Data, content))
     }
 
-    /// Nothing is to be expected in either direction.
+    /// Both ends have been told, and nothing is left that the host could read.
     pub(super) fn is_over(&self) -> bool {
-        (self.input_ended && self.input.len() == 0 || self.close_told)
-            && (self.end_told || self.output_closed)
+        self.close_told && self.end_told && self.input.len() == 0
     }
 
     pub(super) fn close_input(&mut self) {
@@ -189,21 +188,26 @@ impl Stream {
         self.input.clear();
     }
 
-    /// How much more to want from the program, if that is worth a packet; zero if nothing any more.
+    /// How much more to want from the program, if that is worth a packet; zero if nothing any more. The program's own end is
+    /// answered in this way, too: programs built for the original system wait for that.
     fn flow(&self) -> Option<usize> {
-        if self.input_closed {
-            return (!self.close_told && !self.input_ended).then_some(0);
+        if self.input_closed || self.input_ended {
+            return (!self.close_told).then_some(0);
         }
         let room = WINDOW.saturating_sub(self.input.len() + self.granted);
-        (!self.input_ended && room >= WINDOW / 2).then_some(room)
+        (room >= WINDOW / 2).then_some(room)
     }
 
     fn data_size(&self) -> usize {
         self.output.len().min(self.window as usize).min(MAX_DATA)
     }
 
+    /// An end comes only to a program that would take more: some programs for the original system forget a stream's packets when
+    /// they see it. That the program wants nothing more is answered by one, too.
     fn has_end(&self) -> bool {
-        self.output_ended && !self.end_told && !self.output_closed && self.output.len() == 0
+        (self.output_ended && self.window > 0 || self.output_closed)
+            && !self.end_told
+            && self.output.len() == 0
     }
 }
 

@@ -1,11 +1,13 @@
 //! Options that several subcommands have.
 
 use crate::packets::{Offer, Place};
-use crate::quantity::{parse_duration, parse_offset};
+use crate::quantity::{parse_duration, parse_offset, parse_size};
 use clap::{Args, ValueEnum, ValueHint};
+use gate_compiler::worker::Worker;
 use gate_compiler::{OptLevel, Target};
 use gate_wasi::Access;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +70,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("{text:?} is not an address with a port, like 127.0.0.1:7000 or [::1]:7000"))
 }
 
+/// Name of the hidden subcommand that is a compiler's process.
+pub(super) const WORKER_COMMAND: &str = "compile-worker";
+
 /// How to compile.
 #[derive(Debug, Args)]
 pub(crate) struct CompilationArgs {
@@ -78,6 +83,22 @@ pub(crate) struct CompilationArgs {
     /// Which processors to compile for
     #[arg(long, value_name = "TARGET", default_value = "host")]
     target: TargetArg,
+
+    /// Refuse a module that takes longer to compile
+    #[arg(long, help_heading = "Compilation", value_name = "DURATION", value_parser = parse_duration)]
+    compile_timeout: Option<Duration>,
+
+    /// Number of threads that compile. The default is one per processor
+    #[arg(long, help_heading = "Compilation", value_name = "N")]
+    compile_threads: Option<NonZeroU16>,
+
+    /// Compile in a process of its own, which can neither open anything nor reach anybody
+    #[arg(long, help_heading = "Compilation")]
+    compile_isolated: bool,
+
+    /// Like --compile-isolated, and refuse a module for which that process needs more address space
+    #[arg(long, help_heading = "Compilation", value_name = "SIZE", value_parser = parse_size)]
+    compile_memory: Option<u64>,
 }
 
 /// Where compiled modules are kept.
@@ -193,7 +214,21 @@ impl CompilationArgs {
             TargetArg::Aarch64 => Target::Aarch64,
         };
         let breakpoints = breakpoints.iter().copied().collect();
-        gate_compiler::Options { opt_level, target, breakpoints, ..Default::default() }
+        let isolated = self.compile_isolated || self.compile_memory.is_some();
+        gate_compiler::Options {
+            opt_level,
+            target,
+            breakpoints,
+            timeout: self.compile_timeout,
+            threads: self.compile_threads.map(|number| number.get().into()),
+            worker: isolated.then(|| Worker {
+                // This executable, even if there is another file in its place now.
+                program: "/proc/self/exe".into(),
+                args: vec![WORKER_COMMAND.into()],
+                memory: self.compile_memory,
+            }),
+            ..Default::default()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Where a program stops is decided by counting: see [`COUNTER`].
 
-use gate_wire::context::{CallState, Context, MemoryDesc, RtFunction, TableDesc};
+use gate_wire::context::{CallState, Context, MemoryDesc, RAISED, RtFunction, TableDesc};
 use gate_wire::{WASM_PAGE_SIZE, context_offset};
 use std::arch::naked_asm;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,7 +94,7 @@ impl Stop {
         let field = |offset: i32| (self.context as *mut u8).wrapping_offset(offset as isize);
         // SAFETY: the machine outlives the test's threads. Compiled code reads the words without caring when.
         unsafe {
-            field(context_offset!(suspend_request)).cast::<u32>().write_volatile(1);
+            field(context_offset!(suspend_request)).cast::<u32>().write_volatile(RAISED);
             field(context_offset!(stack_limit)).cast::<u64>().write_volatile(u64::MAX);
         }
     }

@@ -42,7 +42,9 @@ global_asm!(
     "stp x10, xzr, [sp, #8]",
     "mov x29, xzr",
     "cbz x9, 5f",
-    "blr x9",
+    "mov x20, x9",
+    "bl rt_forget",
+    "blr x20",
     "4:",
     "ldr x0, [sp]",
     "bl {function_returned}",
@@ -66,7 +68,33 @@ global_asm!(
     frozen_sp = const context_offset!(frozen_sp),
 );
 
-/// Entry points note who called, for traps; then they go on in Rust.
+// What Rust code leaves in the registers that it need not preserve are addresses, of rt and of the stack. A program has no
+// business with them, and compiled code that reads a register too many should find nothing there. x0, the result or the
+// context address, is not touched.
+global_asm!(
+    ".text",
+    "rt_forget:",
+    "mov x1, xzr",
+    "mov x2, xzr",
+    "mov x3, xzr",
+    "mov x4, xzr",
+    "mov x5, xzr",
+    "mov x6, xzr",
+    "mov x7, xzr",
+    "mov x8, xzr",
+    "mov x9, xzr",
+    "mov x10, xzr",
+    "mov x11, xzr",
+    "mov x12, xzr",
+    "mov x13, xzr",
+    "mov x14, xzr",
+    "mov x15, xzr",
+    "mov x16, xzr",
+    "mov x17, xzr",
+    "ret",
+);
+
+/// Entry points note who called, for traps; then they go on in Rust, and forget what that leaves in registers.
 macro_rules! entry_points {
     ($($name:ident => $function:path,)*) => {
         global_asm!(
@@ -75,7 +103,10 @@ macro_rules! entry_points {
                 concat!("rt_", stringify!($name), ":"),
                 "str x30, [x0, #{pc}]",
                 "str x29, [x0, #{fp}]",
-                concat!("b {", stringify!($name), "}"),
+                "str x30, [sp, #-16]!",
+                concat!("bl {", stringify!($name), "}"),
+                "ldr x30, [sp], #16",
+                "b rt_forget",
             )*
             pc = const context_offset!(rt_pc),
             fp = const context_offset!(rt_fp),

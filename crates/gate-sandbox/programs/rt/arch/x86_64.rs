@@ -50,6 +50,9 @@ global_asm!(
     "xor ebp, ebp",
     "test rax, rax",
     "jz 5f",
+    "push rax",
+    "call rt_forget",
+    "pop rax",
     "call rax",
     "4:",
     "mov rdi, [rsp]",
@@ -74,7 +77,39 @@ global_asm!(
     frozen_sp = const context_offset!(frozen_sp),
 );
 
-/// Entry points note who called, for traps; then they go on in Rust.
+// What Rust code leaves in the registers that it need not preserve are addresses, of rt and of the stack. A program has no
+// business with them, and compiled code that reads a register too many should find nothing there. The
+// result, in rax, and the context address, in rdi, are not touched.
+global_asm!(
+    ".text",
+    "rt_forget:",
+    "xor ecx, ecx",
+    "xor edx, edx",
+    "xor esi, esi",
+    "xor r8d, r8d",
+    "xor r9d, r9d",
+    "xor r10d, r10d",
+    "xor r11d, r11d",
+    "xorps xmm0, xmm0",
+    "xorps xmm1, xmm1",
+    "xorps xmm2, xmm2",
+    "xorps xmm3, xmm3",
+    "xorps xmm4, xmm4",
+    "xorps xmm5, xmm5",
+    "xorps xmm6, xmm6",
+    "xorps xmm7, xmm7",
+    "xorps xmm8, xmm8",
+    "xorps xmm9, xmm9",
+    "xorps xmm10, xmm10",
+    "xorps xmm11, xmm11",
+    "xorps xmm12, xmm12",
+    "xorps xmm13, xmm13",
+    "xorps xmm14, xmm14",
+    "xorps xmm15, xmm15",
+    "ret",
+);
+
+/// Entry points note who called, for traps; then they go on in Rust, and forget what that leaves in registers.
 macro_rules! entry_points {
     ($($name:ident => $function:path,)*) => {
         global_asm!(
@@ -84,7 +119,11 @@ macro_rules! entry_points {
                 "mov rax, [rsp]",
                 "mov [rdi + {pc}], rax",
                 "mov [rdi + {fp}], rbp",
-                concat!("jmp {", stringify!($name), "}"),
+                "sub rsp, 8",
+                concat!("call {", stringify!($name), "}"),
+                "add rsp, 8",
+                "xor edi, edi",
+                "jmp rt_forget",
             )*
             pc = const context_offset!(rt_pc),
             fp = const context_offset!(rt_fp),
