@@ -28,7 +28,15 @@ impl<'a> Stretch<'a> {
             self.length = 0;
             return false;
         }
-        let ends = self.length >= LIGHT_INSTRUCTIONS && !matches!(op, Operator::End | Operator::Else);
+        let ends = self.length >= LIGHT_INSTRUCTIONS
+            && !matches!(
+                op,
+                Operator::End
+                    | Operator::Else
+                    | Operator::Catch { .. }
+                    | Operator::CatchAll
+                    | Operator::Delegate { .. }
+            );
         if ends {
             self.length = 0;
         }

@@ -99,7 +99,8 @@ impl Gate {
     }
 
     /// Waits until the program has been resumed more often than [`resumptions`](Self::resumptions) says now. Services may be others
-    /// then; connections from outside are likely to have ended.
+    /// then; connections from outside are likely to have ended. A program that has discovered no service notices only when it has
+    /// something else to wake for, a timer for example.
     pub async fn resumed(&self) {
         let known = self.resumptions();
         let place = Place { gate: self, id: self.state.borrow_mut().resumed.add() };

@@ -59,7 +59,7 @@ impl Account {
         for export in all {
             let index = export.index as usize;
             let contents = match export.kind {
-                ExportKind::Function => continue,
+                ExportKind::Function | ExportKind::Tag => continue,
                 // They are not looked at if they cannot be foreseen.
                 ExportKind::Memory => match ending.memories.get(index) {
                     Some(&(size, hash)) => memory(size, hash),
@@ -110,8 +110,8 @@ pub(crate) fn memory(size: u64, hash: blake3::Hash) -> String {
 pub(crate) fn value(ty: &str, value: &str) -> String {
     match (ty, value) {
         // References have no number in other engines.
-        ("funcref" | "externref", "null") => format!("{ty} null"),
-        ("funcref" | "externref", _) => format!("{ty} not null"),
+        ("funcref" | "externref" | "exnref", "null") => format!("{ty} null"),
+        ("funcref" | "externref" | "exnref", _) => format!("{ty} not null"),
         _ => format!("{ty} {value}"),
     }
 }

@@ -50,7 +50,7 @@ impl Peers {
         self.peers.iter().map(|peer| peer.name())
     }
 
-    /// In what a program's end differs from that in other engines.
+    /// In what a program's end differs from that in other engines that have all features which it uses.
     pub(crate) fn differences(&self, subject: &Subject, account: &Account) -> Vec<String> {
         if subject.incomparable {
             return Vec::new();

@@ -199,11 +199,14 @@ fn timers() {
 fn a_resumption_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = dir.path().join("state.wasm");
-    let mut first = gate(&["run", "--origin", "none", "--suspend-after", "60ms", "--snapshot"]);
-    first.arg(&snapshot).arg(built("guest-c-ticks")).arg("300");
-    let chain = chain(first, &snapshot, &[&["--origin", "none"]], Stdio::null);
-    let lines = "tick 1\ntick 2\ntick 3\nresumed 1 times\n";
-    assert_eq!((chain.code, chain.hops, std::str::from_utf8(&chain.stdout)), (0, 1, Ok(lines)));
+    let options = ["--origin", "none", "--suspend-after", "200ms"];
+    let mut first = gate(&["run", "--snapshot"]);
+    first.arg(&snapshot).args(options).arg(built("guest-resumed"));
+    // It goes on until it notices.
+    let chain = chain(first, &snapshot, &[&options], Stdio::null);
+    let line = "resumed 1 times\n";
+    assert_eq!((chain.code, std::str::from_utf8(&chain.stdout)), (0, Ok(line)));
+    assert!(chain.hops >= 1);
 }
 
 #[test]

@@ -202,12 +202,11 @@ impl Stream {
         self.output.len().min(self.window as usize).min(MAX_DATA)
     }
 
-    /// An end comes only to a program that would take more: some programs for the original system forget a stream's packets when
-    /// they see it. That the program wants nothing more is answered by one, too.
+    /// An end comes only to a program that wants more, unless the stream was cut off: programs for the original system break off
+    /// if it comes before they have said that. That the program wants nothing more is answered by an end, too.
     fn has_end(&self) -> bool {
-        (self.output_ended && self.window > 0 || self.output_closed)
-            && !self.end_told
-            && self.output.len() == 0
+        let due = self.output_ended && (self.window > 0 || self.output_cut) || self.output_closed;
+        due && !self.end_told && self.output.len() == 0
     }
 }
 
