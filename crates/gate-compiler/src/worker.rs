@@ -63,7 +63,7 @@ struct ResumeRequest<'a> {
 /// What a worker answers.
 #[derive(Serialize, Deserialize)]
 enum Answer {
-    Module { text: Vec<u8>, info: ModuleInfo, maps: Maps },
+    Module { text: Vec<u8>, info: Box<ModuleInfo>, maps: Maps },
     Resume(ResumeText),
     Failed(CompileError),
 }
@@ -72,7 +72,7 @@ impl Worker {
     pub(crate) fn compile(&self, wasm: &[u8], options: &Options) -> Result<CompiledModule, CompileError> {
         match self.ask(wasm, options, None)? {
             Answer::Module { text, info, maps } => {
-                let module = CompiledModule { text, info, maps };
+                let module = CompiledModule { text, info: *info, maps };
                 form::check_module(&module, &options.limits).map_err(malformed)?;
                 Ok(module)
             }
@@ -175,7 +175,7 @@ fn answer(request: &Request<'_>, imports: &dyn ImportResolver) -> Answer {
     let Request { options, wasm, resume, .. } = request;
     let answer = match resume {
         None => compile_here(wasm, options, imports)
-            .map(|CompiledModule { text, info, maps }| Answer::Module { text, info, maps }),
+            .map(|CompiledModule { text, info, maps }| Answer::Module { text, info: info.into(), maps }),
         Some(ResumeRequest { text, info, maps, points, outermost }) => {
             let base = CompiledBase { text, info, maps };
             compile_resume_here(wasm, options, imports, &base, points, outermost).map(Answer::Resume)

@@ -67,8 +67,11 @@ pub(crate) struct Contents<'a> {
 pub(crate) struct Image<'a> {
     pub(crate) size: u64,
     /// Gives offsets and bytes to its argument, in order.
-    pub(crate) pieces: Box<dyn Fn(&mut TakePiece<'_>) -> io::Result<()> + 'a>,
+    pub(crate) pieces: Box<GivePieces<'a>>,
 }
+
+/// Gives what there is to its argument.
+pub(crate) type GivePieces<'a> = dyn Fn(&mut TakePiece<'_>) -> io::Result<()> + 'a;
 
 /// Takes bytes at an offset.
 pub(crate) type TakePiece<'a> = dyn FnMut(u64, &[u8]) -> io::Result<()> + 'a;
@@ -186,7 +189,7 @@ impl Image<'_> {
 }
 
 fn hash_zeros(hasher: &mut Hasher, mut count: u64) {
-    const ZEROS: [u8; BUFFER_SIZE as usize] = [0; BUFFER_SIZE as usize];
+    static ZEROS: [u8; BUFFER_SIZE as usize] = [0; BUFFER_SIZE as usize];
     while count > 0 {
         let part = count.min(BUFFER_SIZE);
         hasher.update(&ZEROS[..part as usize]);

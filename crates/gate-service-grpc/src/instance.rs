@@ -29,7 +29,7 @@ enum Phase {
     /// There is no session for a while.
     Waiting(Pin<Box<Sleep>>),
     Opening(Opening),
-    Open(Session),
+    Open(Box<Session>),
 }
 
 pub(crate) struct GrpcInstance {
@@ -178,7 +178,7 @@ impl GrpcInstance {
         self.failed = false;
         self.requests.rewind();
         self.carriers.values_mut().for_each(Carrier::rewind);
-        self.phase = Phase::Open(session);
+        self.phase = Phase::Open(Box::new(session));
     }
 
     fn not_opened(&mut self, error: OpenError) {

@@ -88,7 +88,7 @@ pub(crate) async fn drive(
                 (Ended::Stopped(_), None) => {
                     let status = ended.tell(&session.subject)?;
                     let frames = executor.export(&mut session.instance).await;
-                    print_stack(&session.instance, &*wasm.get()?, &*frames.map_err(Problem::gate_failed)?);
+                    print_stack(&session.instance, &wasm.get()?, &*frames.map_err(Problem::gate_failed)?);
                     Ok(status)
                 }
                 _ => ended.tell(&session.subject),

@@ -44,7 +44,7 @@ pub(crate) enum Offer {
     /// Streams between the programs of a group.
     Peer(String),
     /// What another process offers.
-    Grpc { name: String, address: Address },
+    Grpc { name: String, address: Box<Address> },
 }
 
 /// Such services, ready for use.
@@ -82,7 +82,11 @@ impl Offered {
                     offered.peer = Some((PeerHub::new(), group.clone()));
                 }
                 Offer::Grpc { name, address } => {
-                    offered.external.push(GrpcService::new(name, address.clone(), GrpcOptions::default()));
+                    offered.external.push(GrpcService::new(
+                        name,
+                        Address::clone(address),
+                        GrpcOptions::default(),
+                    ));
                 }
             }
         }

@@ -24,10 +24,12 @@ pub(super) fn is_wide(builder: &FunctionBuilder<'_>, operand: Value) -> bool {
 /// Bounds the address of an access. Returns two numbers to be added to the memory's base.
 pub(super) fn bounded(builder: &mut FunctionBuilder<'_>, index: Value, offset: u64) -> (Value, u64) {
     // Accesses with small offsets, such as those to the fields of a structure, share a bound.
-    let (bound, offset) = match offset {
-        ..=SMALL_OFFSET => (MAX_MEMORY64_SIZE, offset),
-        ..=MAX_MEMORY64_SIZE => (MAX_MEMORY64_SIZE - offset, offset),
-        _ => return (builder.ins().iconst(ADDRESS, MAX_MEMORY64_SIZE as i64), 0),
+    let bound = if offset <= SMALL_OFFSET {
+        MAX_MEMORY64_SIZE
+    } else if offset <= MAX_MEMORY64_SIZE {
+        MAX_MEMORY64_SIZE - offset
+    } else {
+        return (builder.ins().iconst(ADDRESS, MAX_MEMORY64_SIZE as i64), 0);
     };
     let bound = builder.ins().iconst(ADDRESS, bound as i64);
     (builder.ins().umin(index, bound), offset)

@@ -65,7 +65,7 @@ struct RestoredInfo {
     activity: Activity,
     monotonic_time: u64,
     /// Sizes of the memories, and where in the section their contents are, and the contents' sizes.
-    memories: Vec<(u64, (u64, u64))>,
+    memories: Vec<Placed>,
     /// Contents of the instance region: distances below its end, and bytes.
     region: Vec<(u64, Vec<u8>)>,
     stored_frames: Vec<u8>,
@@ -211,7 +211,7 @@ fn instance(
             (place.min..=place.max).contains(&size) && size.is_multiple_of(CHUNK_SIZE) && contents <= size
         })
         && program.resume_trampoline(info.called).is_some()
-        && info.resume_frames.len() as u64 % PAGE_SIZE == 0
+        && (info.resume_frames.len() as u64).is_multiple_of(PAGE_SIZE)
         && info
             .region
             .iter()
@@ -244,8 +244,10 @@ fn instance(
     Ok(Some(KeptInstance { instance, services: services.collect(), module: info.module }))
 }
 
-/// For each memory its size, and where its contents are when they are behind one another, and their size.
-fn places(state: &State) -> Result<Vec<(u64, (u64, u64))>, Errno> {
+/// A memory's size, and where its contents are when those of all memories are behind one another, and their size.
+type Placed = (u64, (u64, u64));
+
+fn places(state: &State) -> Result<Vec<Placed>, Errno> {
     let mut start = 0;
     let place = |index| {
         let mut end = 0;
@@ -260,7 +262,7 @@ fn places(state: &State) -> Result<Vec<(u64, (u64, u64))>, Errno> {
 }
 
 /// What of the memories is not zero.
-fn contents(state: &State, places: &[(u64, (u64, u64))], take: &mut TakePiece<'_>) -> io::Result<()> {
+fn contents(state: &State, places: &[Placed], take: &mut TakePiece<'_>) -> io::Result<()> {
     let mut buf = vec![0; READ_SIZE as usize];
     for (index, (_, (start, _))) in places.iter().enumerate() {
         for extent in state.memory_extents(index)? {

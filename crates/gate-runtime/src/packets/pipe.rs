@@ -217,8 +217,10 @@ impl<S: InstanceServer> PacketPipe<S> {
     }
 }
 
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The first packet with its padding, if all of it is there, and what follows it.
-fn whole_packet(data: &[u8]) -> Result<Option<(&[u8], &[u8])>, PacketError> {
+fn whole_packet(data: &[u8]) -> Result<Option<Split<'_>>, PacketError> {
     let Some(&header) = data.first_chunk() else { return Ok(None) };
     Ok(data.split_at_checked(Header::decode(header)?.padded_size()))
 }

@@ -200,7 +200,7 @@ fn outside() -> Vec<u64> {
         all.extend([1 << bits, (1 << bits) + MEMORY_SIZE, (1 << bits) - 8, (3 << bits) / 2]);
     }
     // Addresses of 32 bits that were extended with their sign, and offsets of 32 bits that were.
-    all.extend([0x8000_0000, 0xffff_ffff, 0xffff_fff8].map(|low: u32| low.cast_signed() as i64 as u64));
+    all.extend([0x8000_0000, 0xffff_ffff, 0xffff_fff8].map(|low: u32| i64::from(low.cast_signed()) as u64));
     all.retain(|&distance| !is_own(distance));
     // Far below: beyond the stack.
     all.extend(
@@ -307,7 +307,9 @@ fn wrong_branch_targets_end_in_a_fault() {
     // Padding, and the end of the text.
     let end = contained.run(&Program::new(jump()), &[jump().len() as u64, TEXT]);
     assert!(matches!(end, End::Faulted(libc::SIGTRAP, _)), "{end:?}");
-    for beyond in [PAGE_SIZE, 2 * PAGE_SIZE, 1 << 20, 1 << 31, 0x8000_0000_u32.cast_signed() as i64 as u64] {
+    for beyond in
+        [PAGE_SIZE, 2 * PAGE_SIZE, 1 << 20, 1 << 31, i64::from(0x8000_0000_u32.cast_signed()) as u64]
+    {
         let program = Program::new(jump());
         let end = contained.run(&program, &[beyond, TEXT]);
         let addr = program.request.text_addr.wrapping_add(beyond);
@@ -338,7 +340,7 @@ fn any_place_in_rt_can_be_jumped_to() {
     let mut contained = Contained::new();
     let mut ends = std::collections::BTreeMap::new();
     // Odd distances, so that the middles of instructions are among them.
-    for offset in (0..RT_SPAN).step_by(RT_SPAN as usize / 400 | 1) {
+    for offset in (0..RT_SPAN).step_by((RT_SPAN as usize / 400) | 1) {
         let program = Program::new(jump());
         let end = contained.run(&program, &[offset, 2, program.request.rt_addr]);
         *ends.entry(format!("{end:?}").split('(').next().unwrap_or_default().to_owned()).or_insert(0) += 1;

@@ -140,7 +140,7 @@ fn parse_service(text: &str) -> Result<Offer, String> {
         Some((name, config)) if let Some(address) = config.strip_prefix("grpc:") => {
             let address =
                 address.parse().map_err(|error: gate_service_grpc::AddressError| error.to_string())?;
-            Ok(Offer::Grpc { name: name.into(), address })
+            Ok(Offer::Grpc { name: name.into(), address: Box::new(address) })
         }
         Some(("peer", group)) if (1..=127).contains(&group.len()) => Ok(Offer::Peer(group.into())),
         Some(("kv", file)) if !file.is_empty() => Ok(Offer::Kv(file.into())),
