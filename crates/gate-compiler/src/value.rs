@@ -100,6 +100,16 @@ impl ValType {
         kind && !(null && matches!(self, Self::Ref(RefType { nullable: false, .. })))
     }
 
+    /// Whether each value of this type is one of another type.
+    pub fn is_subtype(self, other: Self) -> bool {
+        let (Some(this), Some(that)) = (self.as_reference(), other.as_reference()) else {
+            return self == other;
+        };
+        let heap = this.heap == that.heap
+            || matches!((this.heap, that.heap), (HeapType::Signature(_), HeapType::Func));
+        heap && (that.nullable || !this.nullable)
+    }
+
     /// Bytes that a value takes in a globals slot, an entry area slot or a dumped frame: 16 for vectors, else 8.
     pub const fn slot_size(self) -> u32 {
         match self {
@@ -140,6 +150,14 @@ pub struct FuncType {
     pub params: Vec<ValType>,
     /// Result types.
     pub results: Vec<ValType>,
+}
+
+impl FuncType {
+    /// Whether what a function of this type returns can be taken for what one of another type does.
+    pub fn returns_for(&self, other: &Self) -> bool {
+        self.results.len() == other.results.len()
+            && self.results.iter().zip(&other.results).all(|(this, that)| this.is_subtype(*that))
+    }
 }
 
 impl fmt::Display for FuncType {
@@ -217,6 +235,33 @@ impl Value {
                 0 => Self::ExnRef(None),
                 reference => Self::ExnRef(Some(reference.wrapping_sub(EXCEPTION_REFERENCE))),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subtypes() {
+        let typed = |heap, nullable| ValType::reference(RefType { heap, nullable });
+        let signature = HeapType::Signature(3);
+        for (this, other, expected) in [
+            (ValType::I32, ValType::I32, true),
+            (ValType::I32, ValType::I64, false),
+            (ValType::FuncRef, ValType::FuncRef, true),
+            (ValType::FuncRef, ValType::ExternRef, false),
+            (typed(signature, true), ValType::FuncRef, true),
+            (typed(signature, false), typed(HeapType::Func, false), true),
+            (typed(signature, true), typed(HeapType::Func, false), false),
+            (typed(signature, false), typed(signature, true), true),
+            (typed(signature, true), typed(signature, false), false),
+            (typed(signature, true), typed(HeapType::Signature(4), true), false),
+            (ValType::FuncRef, typed(signature, true), false),
+            (ValType::FuncRef, ValType::I32, false),
+        ] {
+            assert_eq!(this.is_subtype(other), expected, "{this} {other}");
         }
     }
 }

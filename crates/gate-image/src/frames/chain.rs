@@ -65,10 +65,10 @@ impl<'a> Chain<'a> {
     }
 
     /// Whether the frame of a function can be where its caller called another one: that is the same one, or it has ended in a tail
-    /// call. Whatever functions follow each other by tail calls, the last one's results are of the same types as the first
+    /// call. Whatever functions follow each other by tail calls, the last one's results are also of the types of the first
     /// one's; text that goes on with a frame relies on these only.
     pub(super) fn returns_for(&self, function: u32, called: u32) -> bool {
-        function == called || self.ends_in_tail_call(called) && self.have_same_results(function, called)
+        function == called || self.ends_in_tail_call(called) && self.has_results_for(function, called)
     }
 
     /// The same for the last frame's function and an indirect call of functions of a type.
@@ -79,7 +79,7 @@ impl<'a> Chain<'a> {
         let is_called = |function: &gate_compiler::FunctionMap| {
             function.tail_calls && functions.get(function.function as usize) == Some(signature)
         };
-        ty == signature || ty.results == signature.results && self.maps.functions.iter().any(is_called)
+        ty == signature || ty.returns_for(signature) && self.maps.functions.iter().any(is_called)
     }
 
     fn ends_in_tail_call(&self, function: u32) -> bool {
@@ -88,10 +88,10 @@ impl<'a> Chain<'a> {
         map.is_some_and(|map| map.function == function && map.tail_calls)
     }
 
-    fn have_same_results(&self, one: u32, other: u32) -> bool {
+    fn has_results_for(&self, function: u32, called: u32) -> bool {
         let functions = &self.program.info().functions;
-        match (functions.get(one as usize), functions.get(other as usize)) {
-            (Some(one), Some(other)) => one.results == other.results,
+        match (functions.get(function as usize), functions.get(called as usize)) {
+            (Some(function), Some(called)) => function.returns_for(called),
             _ => false,
         }
     }
