@@ -5,7 +5,7 @@ use crate::callgraph::CallGraph;
 use crate::codegen::{Code, Generator};
 use crate::compiled::{Anchors, CompiledModule, ModuleInfo};
 use crate::deadline::Deadline;
-use crate::error::CompileError;
+use crate::error::{CompileError, ErrorKind};
 use crate::features::Features;
 use crate::imports::ImportResolver;
 use crate::initial::initial_state;
@@ -58,6 +58,12 @@ pub(crate) fn compile_here(
         let env = Env { module: &module, layout: &layout, graph: &graph, breakpoints, deadline };
         text(&env, &*isa, options)
     })?;
+    let features = features.union(module.features);
+    // One of them can allow the validator more than it is for.
+    if let Some(feature) = features.iter().find(|&feature| !options.features.has(feature)) {
+        let message = format!("the module uses {feature}, which is off");
+        return Err(CompileError::new(ErrorKind::Invalid, None, message));
+    }
     let initial = initial_state(&module, &layout);
     let maps = maps(&module, &graph, &linked, anchors);
     let functions = (0..module.functions.len()).map(|function| module.function_type(function as u32));
@@ -75,7 +81,7 @@ pub(crate) fn compile_here(
         signatures,
         layout: layout.region,
         initial,
-        features: features.union(module.features),
+        features,
         exports: module.exports,
     };
     Ok(CompiledModule { text: linked.text, info, maps })

@@ -1,5 +1,6 @@
 //! Which parts of WebAssembly beyond version 2.0 there are.
 
+use crate::value::{HeapType, ValType};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -78,6 +79,16 @@ features! {
 }
 
 impl Features {
+    /// The features without which there is no value of a type.
+    pub(crate) fn of_type(ty: ValType) -> Self {
+        let heap = ty.as_reference().map(|ty| ty.heap);
+        Self {
+            exceptions: heap == Some(HeapType::Exn),
+            function_references: matches!(ty, ValType::Ref(_)),
+            ..Self::NONE
+        }
+    }
+
     /// The features that are in both or in one of them.
     pub fn union(mut self, other: Self) -> Self {
         for feature in other.iter() {

@@ -64,6 +64,7 @@ pub(super) fn parse<'a>(
         }
         if end {
             reader.check_host_memory()?;
+            reader.note_features();
             return Ok(reader.module);
         }
     }
@@ -274,6 +275,17 @@ impl<'a> SectionReader<'a, '_> {
         self.module.imports.push(function);
         self.module.import_names.push(((*module).into(), (*name).into()));
         Ok(())
+    }
+
+    /// Takes note of what types of the module are part of.
+    fn note_features(&mut self) {
+        let Module { types, tables, globals, tags, features, .. } = &mut self.module;
+        features.exceptions |= !tags.is_empty();
+        let types = types.iter().flat_map(|ty| ty.params.iter().chain(&ty.results)).copied();
+        let others = tables.iter().map(|table| table.ty).chain(globals.iter().map(|global| global.ty));
+        for ty in types.chain(others) {
+            *features = features.union(Features::of_type(ty));
+        }
     }
 
     /// Checks that host functions can use the memory which the program means: memory 0, with 32-bit addresses.

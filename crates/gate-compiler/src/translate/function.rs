@@ -16,15 +16,15 @@ use crate::features::Features;
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
 use crate::stretch::Stretch;
 use crate::trap;
-use crate::value::FuncType;
+use crate::value::{FuncType, ValType};
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use gate_wire::context_offset;
 use gate_wire::trap::TrapId;
 use wasmparser::{
-    BinaryReader, FuncToValidate, FuncValidator, FuncValidatorAllocations, Operator, OperatorsReader,
-    ValidatorResources,
+    BinaryReader, BlockType, FuncToValidate, FuncValidator, FuncValidatorAllocations, Operator,
+    OperatorsReader, ValidatorResources,
 };
 
 /// How a function body is entered.
@@ -278,7 +278,7 @@ impl<'a> Translator<'a, '_> {
 
     /// Takes note of what an instruction is part of, whether control gets there or not.
     fn note_features(&mut self, op: &Operator<'_>) {
-        match op {
+        match *op {
             Operator::ReturnCall { .. } | Operator::ReturnCallIndirect { .. } => {
                 self.features.tail_calls = true;
             }
@@ -298,8 +298,24 @@ impl<'a> Translator<'a, '_> {
             | Operator::CatchAll
             | Operator::Delegate { .. }
             | Operator::Rethrow { .. } => self.features.legacy_exceptions = true,
+            Operator::Block { blockty: BlockType::Type(ty) }
+            | Operator::Loop { blockty: BlockType::Type(ty) }
+            | Operator::If { blockty: BlockType::Type(ty) }
+            | Operator::TypedSelect { ty } => self.note_type(self.env.module.value_type(ty)),
+            Operator::RefNull { hty } => {
+                let ty =
+                    wasmparser::RefType::new(true, hty).and_then(|ty| self.env.module.reference_type(ty));
+                self.note_type(ty);
+            }
             _ if simd::is_relaxed(op) => self.features.relaxed_simd = true,
             _ => {}
+        }
+    }
+
+    /// Takes note of what a type is part of.
+    pub(super) fn note_type(&mut self, ty: Option<ValType>) {
+        if let Some(ty) = ty {
+            self.features = self.features.union(Features::of_type(ty));
         }
     }
 

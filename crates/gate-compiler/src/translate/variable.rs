@@ -42,6 +42,7 @@ impl Translator<'_, '_> {
                 let message = format!("function {}: unsupported type of local {index}", self.emit.function);
                 CompileError::new(ErrorKind::Unsupported, self.offset, message)
             })?;
+            self.note_type(Some(ty));
             let variable = self.emit.builder.declare_var(value_type(ty));
             self.locals.locals.push(Local { variable, ty, blocks: 0 });
         }

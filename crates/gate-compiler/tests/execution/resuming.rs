@@ -296,7 +296,7 @@ fn traps_are_mapped_in_resumed_code() {
     for (code, trap) in cases {
         let wat = format!(
             r#"(module (memory 1) (table 1 funcref) (func (export "f") (param i32 i32) (local i32)
-                (loop (br_if 0 (i32.lt_u (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (i32.const 5)))) {code}))"#
+                (loop (br_if 0 (i32.lt_u (local.tee 2 (i32.add (local.get 2) (i32.const 1))) (i32.const 20)))) {code}))"#
         );
         let wasm = wat::parse_str(&wat).unwrap();
         let code = Code::resumable(&wasm, &options(OptLevel::Speed, &BTreeSet::new()), &WasiImports);
@@ -372,7 +372,7 @@ fn deep_stacks_below_deep_blocks_are_resumed() {
         "(module (func (export \"f\") (param i64) (result i64) (local i64) {} {} {} {}))",
         "local.get 0 ".repeat(operands),
         "block ".repeat(blocks),
-        "(loop (br_if 0 (i64.lt_u (local.tee 1 (i64.add (local.get 1) (i64.const 1))) (i64.const 3)))) (br_if 1000 (i64.eqz (local.get 0)))"
+        "(loop (br_if 0 (i64.lt_u (local.tee 1 (i64.add (local.get 1) (i64.const 1))) (i64.const 9)))) (br_if 1000 (i64.eqz (local.get 0)))"
             .to_owned() + &"end ".repeat(blocks),
         "i64.add ".repeat(operands - 1),
     );
@@ -382,6 +382,6 @@ fn deep_stacks_below_deep_blocks_are_resumed() {
     let mut coverage = Coverage::default();
     let outcome = machine.run(&[&code], "f", &[Value::I64(3)], |_| Some(1), STOPS, &mut coverage);
     assert_eq!(outcome, Outcome::Returned(vec![Value::I64(15_000)]));
-    // At the entry, in each round, and twice in what has no loop.
+    // At the entry, in each fourth round, and twice in what has no loop.
     assert_eq!(coverage.stops, 6);
 }

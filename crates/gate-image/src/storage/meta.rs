@@ -241,7 +241,7 @@ mod tests {
         refused(&|m| m.memories = vec![m.memories[0]; MAX_MEMORIES + 1]);
         refused(&|m| m.memories[0].base_size = 4 << 16);
         refused(&|m| m.memories[0].size += 1);
-        refused(&|m| m.memories[0].max = 1 << 33);
+        refused(&|m| m.memories[0].max = (1 << 33) + (1 << 16));
         refused(&|m| m.memories[0].max = 1 << 16);
         refused(&|m| m.memories[0].desc_distance = 4097);
         refused(&|m| m.memories[0].desc_distance = 15);
