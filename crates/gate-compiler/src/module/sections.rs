@@ -15,7 +15,7 @@ use gate_wire::{MAX_MEMORY64_SIZE, WASM_PAGE_SIZE};
 use std::collections::HashMap;
 use wasmparser::{
     Chunk, DataKind, ElementItems, ElementKind, ExternalKind, FunctionBody, Import, Parser, Payload,
-    SectionLimited, TableInit, TypeRef, ValidPayload, Validator,
+    SectionLimited, TableInit, TypeRef, ValidPayload, Validator, WasmFeatures,
 };
 
 type Result<T> = std::result::Result<T, CompileError>;
@@ -34,7 +34,10 @@ pub(super) fn parse<'a>(
     let mut validator = Validator::new_with_features(features);
     let mut parser = Parser::new(0);
     parser.set_features(features);
-    let mut reader = SectionReader { module: empty(), limits, imports };
+    // Only with these does the validator give the same identifier to equal types.
+    let identified = features.intersects(WasmFeatures::FUNCTION_REFERENCES | WasmFeatures::GC);
+    let numbers = (!identified).then(HashMap::new);
+    let mut reader = SectionReader { module: empty(), limits, imports, numbers };
     let mut rest = wasm;
     loop {
         let payload = match parser.parse(rest, true)? {
@@ -96,6 +99,8 @@ struct SectionReader<'a, 'r> {
     module: Module<'a>,
     limits: Limits,
     imports: &'r dyn ImportResolver,
+    /// Numbers of types, if the validator's identifiers cannot tell equal ones. No type refers to another one then.
+    numbers: Option<HashMap<FuncType, u32>>,
 }
 
 impl<'a> SectionReader<'a, '_> {
@@ -210,11 +215,13 @@ impl<'a> SectionReader<'a, '_> {
                     }
                     _ => return Err(unsupported("kind of type", offset)),
                 };
-                // A type may refer to itself.
                 let module = &mut self.module;
-                let id = types.core_type_at_in_module(module.types.len() as u32);
-                let next = module.type_numbers.len() as u32;
-                module.signatures.push(*module.type_numbers.entry(id).or_insert(next));
+                if self.numbers.is_none() {
+                    // A type may refer to itself.
+                    let id = types.core_type_at_in_module(module.types.len() as u32);
+                    let next = module.type_numbers.len() as u32;
+                    module.signatures.push(*module.type_numbers.entry(id).or_insert(next));
+                }
                 let list = |types: &[wasmparser::ValType]| {
                     types
                         .iter()
@@ -222,6 +229,10 @@ impl<'a> SectionReader<'a, '_> {
                         .collect::<Result<Vec<_>>>()
                 };
                 let ty = FuncType { params: list(func.params())?, results: list(func.results())? };
+                if let Some(numbers) = &mut self.numbers {
+                    let next = numbers.len() as u32;
+                    module.signatures.push(*numbers.entry(ty.clone()).or_insert(next));
+                }
                 module.types.push(ty);
             }
         }

@@ -33,7 +33,7 @@ async fn nonsense_in_the_exit_record_is_an_error() {
     for (kind, value) in [
         (77, 0),
         (u32::MAX, u32::MAX),
-        (ExitKind::Trapped as u32, 14),
+        (ExitKind::Trapped as u32, 17),
         (ExitKind::Trapped as u32, u32::MAX),
         (ExitKind::Trapped as u32, TrapId::Exit as u32),
         (ExitKind::Trapped as u32, TrapId::Killed as u32),

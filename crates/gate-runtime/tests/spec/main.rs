@@ -82,8 +82,11 @@ const SUITES: [(Proposal, Features); 8] = [
     (Proposal::TailCall, Features { tail_calls: true, ..FOUNDATION }),
     (Proposal::MultiMemory, Features { multi_memory: true, ..FOUNDATION }),
     (Proposal::Memory64, Features { memory64: true, ..FOUNDATION }),
-    // One of its scripts has tail calls, too.
-    (Proposal::ExceptionHandling, Features { exceptions: true, tail_calls: true, ..FOUNDATION }),
+    // One of its scripts has tail calls and typed references, too.
+    (
+        Proposal::ExceptionHandling,
+        Features { exceptions: true, tail_calls: true, function_references: true, ..FOUNDATION },
+    ),
     (Proposal::FunctionReferences, Features { function_references: true, tail_calls: true, ..FOUNDATION }),
     (Proposal::RelaxedSimd, Features { relaxed_simd: true, ..FOUNDATION }),
 ];
