@@ -21,7 +21,12 @@
             (local.set $words (i32.sub (local.get $words) (i32.const 1)))
             (br $rest))))
       (local.set $code (i32.and (i32.wrap_i64 (i64.shr_u (local.get $header) (i64.const 32))) (i32.const 0xffff)))
-      (br_if $next (i32.ne (i32.eq (local.get $code) (i32.const 0xffff)) (local.get $services))))
+      (br_if $next (i32.ne (i32.eq (local.get $code) (i32.const 0xffff)) (local.get $services)))
+      ;; Not about streams.
+      (br_if $next
+        (i32.and
+          (i32.eqz (local.get $services))
+          (i64.ne (i64.and (i64.shr_u (local.get $header) (i64.const 48)) (i64.const 0xf)) (i64.const 0)))))
     (i32.wrap_i64 (local.get $header)))
 
   ;; Receives the next reply that is not about an accepted connection: that has the other's name behind it.
