@@ -1,6 +1,7 @@
 //! Linear memory as host functions see it.
 
 use crate::state::State;
+use gate_wire::context_offset;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -60,6 +61,13 @@ impl GuestMemory {
     /// The memory as it is until the program is answered: each access needs one system call less.
     pub fn waiting(&self) -> io::Result<WaitingMemory<'_>> {
         Ok(WaitingMemory { memory: self, size: self.size()? })
+    }
+
+    /// Tells the program that the reply to its host call has been sent. That spares it the sleep if it looks for that, and is
+    /// of no importance otherwise.
+    pub fn announce_reply(&self) -> io::Result<()> {
+        let Some((state, _)) = &self.place else { return Ok(()) };
+        Ok(state.write(state.context_field(context_offset!(reply_sent)), &1u32.to_le_bytes())?)
     }
 
     /// Current size in bytes.

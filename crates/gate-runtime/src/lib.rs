@@ -61,6 +61,7 @@ mod group;
 mod host;
 mod life;
 mod limit;
+mod look;
 mod metrics;
 mod packets;
 mod process;

@@ -4,6 +4,7 @@ use crate::control::End;
 use crate::custody::Custody;
 use crate::error::{AbnormalExit, ProcessError};
 use crate::host::HostFunctions;
+use crate::look::Look;
 use crate::process::{Phase, Process, Progress};
 use crate::receive::{Received, receive};
 use crate::result::{Outcome, Result};
@@ -14,10 +15,12 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use tokio::io::unix::AsyncFd;
+use tokio::task::consume_budget;
 
 /// Why serving is over.
 enum Over {
@@ -91,7 +94,9 @@ impl Process {
         if let Some(start) = run.take_start() {
             host.begin(&start);
         }
+        let mut look = Look::default();
         loop {
+            let mut received = None;
             if let Progress::Received(call) = &run.progress {
                 let memory = run.memory.during_call();
                 let reply = tokio::select! {
@@ -112,24 +117,21 @@ impl Process {
                     // It has many replies already, so it has made calls without waiting for any.
                     return Ok(Over::Violation);
                 }
+                memory.announce_reply().map_err(ProcessError::system("write to the program's state"))?;
+                // Not between receiving and noting what was received: the future may be dropped wherever it waits.
+                take_turns(host).await;
+                received = look.look(|| receive(self.socket.as_fd(), false));
             }
-            let readable = tokio::select! {
-                biased;
-                readable = self.socket.readable() => readable,
-                () = background(host) => continue,
+            let received = match received {
+                Some(received) => received,
+                None => wait_and_receive(&self.socket, host).await?,
             };
-            let mut guard = readable.map_err(ProcessError::system("watch the call socket"))?;
-            let closed = guard.ready().is_read_closed();
-            match receive(guard.get_inner().as_fd(), closed) {
-                Ok(Received::Request(call)) => {
-                    // The next one cannot come before this one is answered, and a hang-up remains visible.
-                    guard.clear_ready();
-                    run.progress = Progress::Received(call);
-                }
+            match received {
+                Ok(Received::Request(call)) => run.progress = Progress::Received(call),
                 // In the second case it has not received everything that was sent to it.
                 Ok(Received::Hangup) | Err(Errno::CONNRESET) => return Ok(Over::Hangup),
                 Ok(Received::Violation) => return Ok(Over::Violation),
-                Err(Errno::AGAIN) => guard.clear_ready(),
+                Err(Errno::AGAIN) => {}
                 Err(errno) => return Err(ProcessError::system("receive from the program")(errno)),
             }
         }
@@ -182,6 +184,35 @@ impl Process {
             }
         }
     }
+}
+
+/// Sleeps until there is something to receive, or seems to be.
+async fn wait_and_receive(
+    socket: &AsyncFd<OwnedFd>,
+    host: &mut impl HostFunctions,
+) -> std::result::Result<std::result::Result<Received, Errno>, ProcessError> {
+    let readable = tokio::select! {
+        biased;
+        readable = socket.readable() => readable,
+        () = background(host) => return Ok(Err(Errno::AGAIN)),
+    };
+    let mut guard = readable.map_err(ProcessError::system("watch the call socket"))?;
+    let received = receive(guard.get_inner().as_fd(), guard.ready().is_read_closed());
+    if matches!(received, Ok(Received::Request(_)) | Err(Errno::AGAIN)) {
+        // The next request cannot come before this one is answered, and a hang-up remains visible.
+        guard.clear_ready();
+    }
+    Ok(received)
+}
+
+/// Lets the host do what it has to do, and other tasks have their turn now and then, though nothing is waited for.
+async fn take_turns(host: &mut impl HostFunctions) {
+    poll_fn(|cx| {
+        host.poll_background(cx);
+        Poll::Ready(())
+    })
+    .await;
+    consume_budget().await;
 }
 
 /// Lets the host do what it has to do, for ever.

@@ -58,7 +58,14 @@ pub struct Context {
     /// Non-zero when the host has replaced chunks of copy-on-write memories, which rt has to map. Written by the host
     /// while the program waits for a reply. See [`cow`](crate::cow).
     pub chunks_replaced: u64,
-    reserved: [u64; 2],
+    /// Non-zero when the host has sent the reply to the host call that is being made, so that receiving it takes no waiting.
+    /// Written by the host, now and then too late, and by rt before it sends a request.
+    pub reply_sent: u32,
+    /// How many calls rt will wait for without looking at [`Context::reply_sent`] first. rt's own.
+    pub blind_calls: u16,
+    /// How often in a row it has looked there in vain. rt's own.
+    pub vain_looks: u16,
+    reserved: u64,
 
     // Here end the fields that only cold code uses.
     /// One of [`Unwinding`]: non-zero while frames are being left. Set and tested synchronously.

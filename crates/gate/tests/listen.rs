@@ -5,7 +5,7 @@ mod command;
 use command::server::{LISTEN, Server};
 use command::{finish, gate, program, run};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 fn echoes(client: &mut TcpStream, text: &[u8]) {
     client.write_all(text).unwrap();
@@ -39,7 +39,11 @@ fn listeners_are_given_again() {
         command
     };
     let server = Server::start(suspending("run").arg(program("serve.wat")));
-    echoes(&mut server.connect(), b"before");
+    let mut client = server.connect();
+    echoes(&mut client, b"before");
+    // A connection that the program had still would be lost.
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
     // It waits for the next connection now, or will soon.
     server.interrupt();
     server.ends(75, "suspended");

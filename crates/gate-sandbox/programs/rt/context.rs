@@ -46,6 +46,12 @@ impl ContextAddr {
         unsafe { AtomicU64::from_ptr(&raw mut (*self.ptr()).chunks_replaced) }
     }
 
+    /// What the host writes to when it has sent a reply.
+    pub(crate) fn reply_sent(self) -> &'static AtomicU32 {
+        // SAFETY: as above.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.ptr()).reply_sent) }
+    }
+
     pub(crate) fn is_suspension_requested(self) -> bool {
         self.suspend_request().load(Ordering::Relaxed) != 0
     }

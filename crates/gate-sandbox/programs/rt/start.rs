@@ -18,6 +18,8 @@ pub(crate) extern "C" fn prepare(context: ContextAddr) {
         (*fields).exit = ExitRecord { kind: ExitKind::None as u32, value: 0, pc: 0, fp: 0, addr: 0, sp: 0 };
         (*fields).rt = arch::function_addrs();
         (*fields).frozen_sp = 0;
+        (*fields).blind_calls = 0;
+        (*fields).vain_looks = 0;
         (*fields).stack_low
     };
     context.suspend_request().store(0, Ordering::Relaxed);
