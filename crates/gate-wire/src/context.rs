@@ -83,17 +83,18 @@ const _: () = assert!(context_offset!(unwinding) == -16);
 /// Value of [`Context::suspend_request`]. Greater than the low half of every context address, as these are aligned.
 pub const RAISED: u32 = u32::MAX;
 
-/// Values of [`Context::unwinding`]: why functions return zeros to their callers.
+/// Values of [`Context::unwinding`]: why functions return zeros to their callers. All but zero are greater than the low half of every
+/// context address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Unwinding {
     /// They don't.
     No = 0,
     /// The program is stopped: each function writes its frame down.
-    Stop = 1,
+    Stop = RAISED,
     /// An exception looks for its handler. It is record 0 of those at [`ExceptionDesc::distance`]. No safepoint lies between the
     /// instruction that throws it and the handler.
-    Exception = 2,
+    Exception = RAISED - 1,
 }
 
 /// Stack space that a wasm function's entry check leaves to functions without one, to rt and to
@@ -300,8 +301,8 @@ pub const EXCEPTIONS_AT_FIRST: u32 = 256;
 
 /// rt functions that compiled code calls through [`Context::rt`].
 ///
-/// All follow the System V calling convention and take the context address as first argument, except
-/// [`RtFunction::Safepoint`], which preserves every register. `desc` is the address of a
+/// All follow the System V calling convention and take the context address as first argument, except [`RtFunction::Safepoint`] and
+/// [`RtFunction::Breakpoint`], which take nothing and preserve every register: so nothing around their calls has to be in a certain one. `desc` is the address of a
 /// [`MemoryDesc`] or [`TableDesc`]. A bulk operation does a bounded amount of work per call
 /// and returns how many units (bytes or elements) are still to be done; compiled code passes a safepoint and
 /// executes the instruction again with its operands moved on. What cannot be done traps before anything is
@@ -309,7 +310,7 @@ pub const EXCEPTIONS_AT_FIRST: u32 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum RtFunction {
-    /// `fn(ctx)`: the only place where a program stops. Called when the stack limit or the request
+    /// `fn()`: the only place where a program stops. Called when the stack limit or the request
     /// flag says so. Preserves all registers. Returns with the limit and the flag restored; the caller tests
     /// [`Context::unwinding`]. Without a request, the stack is exhausted: a trap.
     Safepoint = 0,
@@ -338,7 +339,7 @@ pub enum RtFunction {
     TableInit = 9,
     /// `fn(ctx, trap: u32) -> !`: stops the program with a trap.
     Trap = 10,
-    /// `fn(ctx)`: freezes the program, requested or not ([`FrozenBy::Breakpoint`]). Otherwise like
+    /// `fn()`: freezes the program, requested or not ([`FrozenBy::Breakpoint`]). Otherwise like
     /// [`RtFunction::Safepoint`].
     Breakpoint = 11,
     /// `fn(ctx, desc) -> u32`: a reference to the exception that is record 0 of an [`ExceptionDesc`].

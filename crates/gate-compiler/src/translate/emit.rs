@@ -1,7 +1,7 @@
 //! Code that functions, thunks and trampolines have in common.
 
 use super::access::Access;
-use super::signature::{ADDRESS, rt_signature, value_type, wasm_signature};
+use super::signature::{ADDRESS, rt_signature, takes_context, value_type, wasm_signature};
 use crate::symbol::Symbol;
 use crate::value::{FuncType, ValType};
 use cranelift_codegen::ir::{
@@ -108,7 +108,7 @@ impl<'f> Emitter<'f> {
         self.ins().symbol_value(ADDRESS, global)
     }
 
-    /// Calls an rt function with the context address and the given arguments. Returns its result, if it has one.
+    /// Calls an rt function with the given arguments, and the context address if it takes that. Returns its result, if it has one.
     pub(super) fn call_rt(&mut self, function: RtFunction, args: &[Value]) -> Option<Value> {
         let number = function as usize;
         let signature = match self.rt_signatures[number] {
@@ -119,7 +119,7 @@ impl<'f> Emitter<'f> {
             }
         };
         let address = self.load_context(ADDRESS, context_offset!(rt) + 8 * number as i32);
-        let mut all = vec![self.context];
+        let mut all: Vec<_> = takes_context(function).then_some(self.context).into_iter().collect();
         all.extend(args);
         let call = self.ins().call_indirect(signature, address, &all);
         self.builder.inst_results(call).first().copied()

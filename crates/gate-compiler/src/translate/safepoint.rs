@@ -84,10 +84,12 @@ impl Emitter<'_> {
     pub(super) fn check_unwinding_or_exception(&mut self, exception: Block) -> Block {
         let (cold, dump) = (self.create_cold_block(), self.create_cold_block());
         let hot = self.builder.create_block();
-        let unwinding = self.load_context(types::I32, context_offset!(unwinding));
+        let unwinding = self.is_raised(context_offset!(unwinding));
         self.ins().brif(unwinding, cold, &[], hot, &[]);
         self.switch_to_sealed(cold);
-        let thrown = self.ins().icmp_imm_u(IntCC::Equal, unwinding, Unwinding::Exception as i64);
+        let unwinding = self.load_context(types::I32, context_offset!(unwinding));
+        let exception_number = self.ins().iconst(types::I32, Unwinding::Exception as i64);
+        let thrown = self.ins().icmp(IntCC::Equal, unwinding, exception_number);
         self.ins().brif(thrown, exception, &[], dump, &[]);
         self.builder.seal_block(dump);
         self.switch_to_sealed(hot);
@@ -193,7 +195,7 @@ impl Emitter<'_> {
         self.ins().icmp(IntCC::UnsignedLessThan, sp, limit)
     }
 
-    /// Whether a flag of the context is [`RAISED`](gate_wire::context::RAISED) and not zero. It is compared with the context address, because an x86-64
+    /// Whether a word of the context is [`RAISED`](gate_wire::context::RAISED), or nearly so, and not zero. It is compared with the context address, because an x86-64
     /// processor can compare a register with memory in one instruction, without another register, and fuse it with the branch.
     fn is_raised(&mut self, offset: i32) -> Value {
         let context = self.context;
@@ -203,7 +205,7 @@ impl Emitter<'_> {
     }
 
     fn branch_if_unwinding(&mut self, dump: Block, other: Block, args: &[BlockArg]) {
-        let unwinding = self.load_context(types::I32, context_offset!(unwinding));
+        let unwinding = self.is_raised(context_offset!(unwinding));
         self.ins().brif(unwinding, dump, &[], other, args);
     }
 }

@@ -42,6 +42,11 @@ pub(super) fn trampoline_signature() -> Signature {
     signature
 }
 
+/// Whether an rt function is passed the context address. The others find it themselves.
+pub(super) fn takes_context(function: RtFunction) -> bool {
+    !matches!(function, RtFunction::Safepoint | RtFunction::Breakpoint)
+}
+
 /// The signature of an rt function.
 pub(super) fn rt_signature(function: RtFunction) -> Signature {
     use types::{I32, I64};
@@ -58,12 +63,14 @@ pub(super) fn rt_signature(function: RtFunction) -> Signature {
         RtFunction::ExceptionNew => (&[I64], Some(I32)),
         RtFunction::ExceptionThrow => (&[I64, I32], None),
     };
-    let mut signature = Signature::new(match function {
+    let mut signature = Signature::new(match takes_context(function) {
+        true => CallConv::SystemV,
         // So that hot code around it keeps its registers.
-        RtFunction::Safepoint | RtFunction::Breakpoint => CallConv::PreserveAll,
-        _ => CallConv::SystemV,
+        false => CallConv::PreserveAll,
     });
-    signature.params.push(AbiParam::new(ADDRESS));
+    if takes_context(function) {
+        signature.params.push(AbiParam::new(ADDRESS));
+    }
     signature.params.extend(params.iter().map(|&ty| AbiParam::new(ty)));
     signature.returns.extend(result.map(AbiParam::new));
     signature

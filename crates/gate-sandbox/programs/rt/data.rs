@@ -2,6 +2,7 @@
 
 use crate::arch;
 use crate::context::{ContextAddr, pointer};
+use core::mem::offset_of;
 use gate_wire::load::FLAG_EXPORT;
 use handover::Handover;
 
@@ -11,6 +12,9 @@ pub(crate) fn signal_stack_addr() -> u64 {
 }
 
 pub(crate) const SIGNAL_STACK_SIZE: u64 = handover::OFFSET;
+
+/// Where the context address is, counted from the image's end.
+pub(crate) const CONTEXT_ADDR_OFFSET: u64 = handover::OFFSET + offset_of!(Handover, context_addr) as u64;
 
 /// What the loader has left. Signal handlers write to some of its fields.
 pub(crate) fn handover() -> *mut Handover {

@@ -10,7 +10,7 @@ pub(crate) use rt::{BULK_WORK, COUNTDOWN, Stop};
 pub(crate) use run::*;
 
 use gate_compiler::{ExportKind, Options, Safepoint, ValType, Value, WasiImports};
-use gate_wire::context::MemoryDesc;
+use gate_wire::context::{MemoryDesc, RtFunction};
 use gate_wire::{MEMORY_RESERVATION, WASM_PAGE_SIZE, context_offset};
 use rt::{CALLS, COUNTER};
 use std::rc::Rc;
@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     resume: Vec<u8>,
     /// How much of the test's stack compiled code may use, except for what is reserved.
     pub(crate) stack_size: u64,
+    /// Code through which functions of rt that need the context address are called.
+    stubs: *mut u8,
     /// Address of the instruction that trapped.
     trapped: u64,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Frame {
 
 /// Most machines leave a dump of less.
 const DUMP_SIZE: usize = 64 << 20;
+
+const STUBS_SIZE: usize = 4096;
 
 /// What memories without a maximum get.
 const MAX_PAGES: u64 = 100;
@@ -75,6 +79,7 @@ impl Machine {
                 context.sub(memory.desc_distance as usize).cast::<MemoryDesc>().write(desc);
             }
         }
+        let stubs = map(STUBS_SIZE, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
         let mut machine = Self {
             code,
             context,
@@ -82,10 +87,20 @@ impl Machine {
             dump: vec![0; DUMP_SIZE / 8],
             resume: Vec::new(),
             stack_size: 1 << 20,
+            stubs,
             trapped: 0,
         };
+        let mut next = 0;
         for (function, address) in rt::functions() {
-            machine.write(context_offset!(rt) + 8 * function as i32, address as u64);
+            let mut address = address as u64;
+            if matches!(function, RtFunction::Safepoint | RtFunction::Breakpoint) {
+                let stub = rt::with_context(context as u64, address);
+                // SAFETY: there is space for these.
+                unsafe { stubs.add(next).copy_from(stub.as_ptr(), stub.len()) };
+                address = stubs as u64 + next as u64;
+                next += stub.len();
+            }
+            machine.write(context_offset!(rt) + 8 * function as i32, address);
         }
         machine
     }
@@ -244,7 +259,10 @@ impl Drop for Machine {
     fn drop(&mut self) {
         let region = self.context.wrapping_sub(self.instance_size);
         // SAFETY: nobody has anything of it any more.
-        unsafe { libc::munmap(region.cast(), self.instance_size + MEMORY_RESERVATION as usize) };
+        unsafe {
+            libc::munmap(region.cast(), self.instance_size + MEMORY_RESERVATION as usize);
+            libc::munmap(self.stubs.cast(), STUBS_SIZE);
+        }
     }
 }
 

@@ -38,6 +38,15 @@ pub(super) fn functions() -> [(RtFunction, usize); 12] {
     ]
 }
 
+/// Code that calls a function with the context address in rdi, as it is called without, and preserves all registers.
+pub(super) fn with_context(context: u64, function: u64) -> [u8; 27] {
+    let mut code = *b"\x57\x48\xbf........\xff\x15\x02\0\0\0\x5f\xc3........";
+    code[3..11].copy_from_slice(&context.to_le_bytes());
+    code[19..].copy_from_slice(&function.to_le_bytes());
+    code
+}
+
+/// Takes the context address in rdi.
 #[unsafe(naked)]
 extern "sysv64" fn safepoint() {
     naked_asm!(
@@ -46,7 +55,7 @@ extern "sysv64" fn safepoint() {
         "push rax",
         "sub qword ptr [rdi + {counter}], 1",
         "jnz 2f",
-        "mov dword ptr [rdi + {unwinding}], 1",
+        "mov dword ptr [rdi + {unwinding}], -1",
         "mov dword ptr [rdi + {request}], 0",
         "mov rax, [rdi + {low}]",
         "jmp 3f",
@@ -66,11 +75,11 @@ extern "sysv64" fn safepoint() {
     )
 }
 
-/// Always unwinds.
+/// Always unwinds. Takes the context address in rdi.
 #[unsafe(naked)]
 extern "sysv64" fn breakpoint() {
     naked_asm!(
-        "mov dword ptr [rdi + {unwinding}], 1",
+        "mov dword ptr [rdi + {unwinding}], -1",
         "mov dword ptr [rdi + {request}], 0",
         "ret",
         unwinding = const context_offset!(unwinding),

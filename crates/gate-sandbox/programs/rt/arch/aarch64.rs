@@ -5,7 +5,7 @@ mod copy;
 pub(crate) use copy::{copy_bytes, fill_bytes, fill_elements};
 
 use crate::context::ContextAddr;
-use crate::{bulk, exceptions, functions, host_call, start};
+use crate::{bulk, data, exceptions, functions, host_call, start};
 use core::arch::{asm, global_asm};
 use gate_wire::context::{FrozenBy, RtFunction};
 use gate_wire::context_offset;
@@ -198,6 +198,8 @@ global_asm!(
     "stp q26, q27, [sp, #672]",
     "stp q28, q29, [sp, #704]",
     "stp q30, q31, [sp, #736]",
+    "adr x0, __image_end",
+    "ldr x0, [x0, #{context}]",
     "str x30, [x0, #{pc}]",
     "str x29, [x0, #{fp}]",
     "mov w2, w1",
@@ -239,6 +241,7 @@ global_asm!(
     "ldr x30, [sp, #240]",
     "add sp, sp, #768",
     "ret",
+    context = const data::CONTEXT_ADDR_OFFSET,
     pc = const context_offset!(rt_pc),
     fp = const context_offset!(rt_fp),
     breakpoint = const FrozenBy::Breakpoint as u32,

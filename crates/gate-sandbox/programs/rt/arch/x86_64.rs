@@ -5,7 +5,7 @@ mod copy;
 pub(crate) use copy::{copy_bytes, fill_bytes, fill_elements};
 
 use crate::context::ContextAddr;
-use crate::{bulk, exceptions, functions, host_call, start};
+use crate::{bulk, data, exceptions, functions, host_call, start};
 use core::arch::{asm, global_asm};
 use gate_wire::PAGE_SIZE;
 use gate_wire::context::{FrozenBy, RtFunction};
@@ -189,14 +189,15 @@ global_asm!(
     "mov eax, {suspension}",
     "2:",
     "push rbx",
-    "mov rbx, [rsp + 16]",
-    "mov [rdi + {pc}], rbx",
-    "mov [rdi + {fp}], rbp",
     "push rcx",
     "push rdx",
     "push rsi",
     "push rdi",
     "push rbp",
+    "mov rdi, [rip + __image_end + {context}]",
+    "mov rbx, [rsp + 56]",
+    "mov [rdi + {pc}], rbx",
+    "mov [rdi + {fp}], rbp",
     "push r8",
     "push r9",
     "push r10",
@@ -260,6 +261,7 @@ global_asm!(
     "pop rbx",
     "pop rax",
     "ret",
+    context = const data::CONTEXT_ADDR_OFFSET,
     pc = const context_offset!(rt_pc),
     fp = const context_offset!(rt_fp),
     breakpoint = const FrozenBy::Breakpoint as u32,
