@@ -24,6 +24,7 @@ mod access;
 mod bulk;
 mod call;
 mod control;
+mod dump;
 mod emit;
 mod exception;
 mod frame;

@@ -1,6 +1,7 @@
 //! Code that functions, thunks and trampolines have in common.
 
 use super::access::Access;
+use super::dump::Dumps;
 use super::signature::{ADDRESS, rt_signature, takes_context, value_type, wasm_signature};
 use crate::symbol::Symbol;
 use crate::value::{FuncType, ValType};
@@ -21,10 +22,7 @@ pub(super) struct Emitter<'f> {
     /// The context address.
     pub(super) context: Value,
     pub(super) access: Access,
-    /// Where control goes after frames have been written down.
-    pub(super) leave: Vec<Block>,
-    /// Number of frames that can be written down.
-    pub(super) dumps: usize,
+    pub(super) dumps: Dumps,
     /// Where control goes when an exception is not caught in the function.
     pub(super) pass_on: Vec<Block>,
     /// Number of places from where it goes there.
@@ -53,8 +51,7 @@ impl<'f> Emitter<'f> {
             function,
             context,
             access,
-            leave: Vec::new(),
-            dumps: 0,
+            dumps: Dumps::default(),
             pass_on: Vec::new(),
             passes: 0,
             rt_signatures: [None; RtFunction::COUNT],

@@ -10,8 +10,8 @@
 //! copied out of the record. Only when a reference to the exception is wanted, rt makes a record that stays.
 
 use super::control::Kind;
+use super::dump::DUMPS_PER_LEAVE;
 use super::function::Translator;
-use super::safepoint::DUMPS_PER_LEAVE;
 use super::signature::value_type;
 use crate::compiled::{Callee, ExceptionsInfo};
 use crate::error::CompileError;

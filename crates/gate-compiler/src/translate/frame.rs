@@ -1,7 +1,7 @@
 //! Frames: what is in them, and where.
 
+use super::dump::Slot;
 use super::function::{Translator, too_complex};
-use super::safepoint::Slot;
 use super::signature::value_type;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::compiled::{Callee, Safepoint, SafepointKind};
@@ -50,7 +50,7 @@ impl Translator<'_, '_> {
         if FRAME_HEAD_SIZE + size > FRAMES_GUARD {
             return Err(too_complex(self.emit.function, self.offset));
         }
-        self.emit.dump(self.offset, &values, &operands);
+        self.emit.dump(self.offset, values.iter().chain(&operands).copied());
         self.emit.builder.switch_to_block(hot);
 
         let safepoint = Safepoint {

@@ -13,9 +13,9 @@
 //!   instead, from the start of the block above them to its end: the number of loads and stores is that of the operands. Such
 //!   operands are rare, and the code in the block does not use them.
 
+use super::dump::Slot;
 use super::emit::Emitter;
 use super::function::Translator;
-use super::safepoint::Slot;
 use super::signature::{ADDRESS, resume_signature, value_type};
 use crate::compiled::{Callee, Safepoint, SafepointKind};
 use crate::error::CompileError;

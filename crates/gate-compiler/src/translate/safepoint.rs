@@ -1,4 +1,4 @@
-//! Checks, and the writing down of frames.
+//! Checks.
 //!
 //! A check is a load, a comparison and a branch to a cold block, which calls rt and joins the hot path behind the
 //! check. A call is a barrier to memory accesses, and it is on one of two ways to what follows each check, so alias
@@ -8,6 +8,7 @@
 //! While the program unwinds, each function writes down its frame and returns zeros to its caller, which tests after the
 //! call whether that has happened. An exception leaves functions in the same way, but writes nothing down.
 
+use super::dump::DUMPS_PER_LEAVE;
 use super::emit::Emitter;
 use super::signature::ADDRESS;
 use crate::value::ValType;
@@ -15,13 +16,6 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
 use gate_wire::context::{RtFunction, Unwinding};
 use gate_wire::context_offset;
-
-/// How many dumps share the code that leaves the function. Not all of them, because computing the dominator of a block
-/// takes a walk from each of its predecessors up to where these meet.
-pub(super) const DUMPS_PER_LEAVE: usize = 64;
-
-/// A value of a frame.
-pub(super) type Slot = (Value, ValType);
 
 impl Emitter<'_> {
     /// Checks the stack pointer against the limit. Control goes on behind the check.
@@ -131,40 +125,6 @@ impl Emitter<'_> {
         dump
     }
 
-    /// Writes down a frame, in the current block, and leaves the function.
-    pub(super) fn dump(&mut self, offset: u64, locals: &[Slot], operands: &[Slot]) {
-        let flags = self.access.frames;
-        let frame = self.load_context(ADDRESS, context_offset!(dump_next));
-        // Function index and code offset come first.
-        let mut size = 8;
-        for &(value, ty) in locals.iter().chain(operands) {
-            self.ins().store(flags, value, frame, size);
-            size += ty.slot_size() as i32;
-        }
-        let offset = self.ins().iconst(types::I32, offset as i64);
-        let end = self.ins().iadd_imm_s(frame, i64::from(size));
-        let leave = self.leave_block();
-        self.ins().jump(leave, &[frame.into(), offset.into(), end.into()]);
-    }
-
-    /// Emits what dumps have in common. To be called when all other code has been emitted.
-    pub(super) fn finish_dumps(&mut self, results: &[ValType]) {
-        for leave in std::mem::take(&mut self.leave) {
-            self.switch_to_sealed(leave);
-            let &[frame, offset, end] = self.builder.block_params(leave) else {
-                unreachable!("the block has been given three parameters")
-            };
-            let flags = self.access.frames;
-            let function = self.function;
-            let function = self.ins().iconst(types::I32, i64::from(function));
-            self.ins().store(flags, function, frame, 0);
-            self.ins().store(flags, offset, frame, 4);
-            self.store_context(end, context_offset!(dump_next));
-            let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
-            self.ins().return_(&zeros);
-        }
-    }
-
     /// Returns zeros where exceptions are passed on. To be called when all other code has been emitted.
     pub(super) fn finish_passes(&mut self, results: &[ValType]) {
         for block in std::mem::take(&mut self.pass_on) {
@@ -172,21 +132,6 @@ impl Emitter<'_> {
             let zeros: Vec<_> = results.iter().map(|&ty| self.constant(ty, 0)).collect();
             self.ins().return_(&zeros);
         }
-    }
-
-    /// The block that leaves the function, given the frame's start, the code offset and the frame's end.
-    fn leave_block(&mut self) -> Block {
-        let full = self.dumps.is_multiple_of(DUMPS_PER_LEAVE);
-        self.dumps += 1;
-        if let Some(&leave) = self.leave.last().filter(|_| !full) {
-            return leave;
-        }
-        let leave = self.create_cold_block();
-        for ty in [ADDRESS, types::I32, ADDRESS] {
-            self.builder.append_block_param(leave, ty);
-        }
-        self.leave.push(leave);
-        leave
     }
 
     fn stack_is_low(&mut self) -> Value {
