@@ -84,7 +84,7 @@ impl CallGraph {
 
     /// Whether the function needs a check at its entry.
     pub(crate) fn needs_entry_check(&self, function: u32) -> bool {
-        self.functions[function as usize].entry_check
+        self.functions.get(function as usize).is_some_and(|needs| needs.entry_check)
     }
 }
 

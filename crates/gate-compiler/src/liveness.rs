@@ -6,6 +6,7 @@
 //! WebAssembly's control flow is structured, so a backward pass over the code needs a set of live locals only for each
 //! open block, and one for each loop's header, which the pass is repeated for until none changes.
 
+mod cycles;
 mod events;
 mod set;
 
@@ -145,6 +146,7 @@ impl<'a> Analysis<'a> {
                 Event::Read(local) => live.insert(local, &mut self.budget)?,
                 Event::Write(local) => live.remove(local, &mut self.budget)?,
                 Event::Safepoint(number) => safepoint(number, &live)?,
+                Event::Check => {}
                 Event::End(loop_number) => {
                     self.open(&live, loop_number, self.handler());
                 }
@@ -294,7 +296,7 @@ mod tests {
             _ => None,
         });
         let graph = CallGraph::default();
-        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, Stretch::new(&graph)).unwrap()
+        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, |_| false, Stretch::new(&graph)).unwrap()
     }
 
     #[test]

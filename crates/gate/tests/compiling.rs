@@ -118,7 +118,7 @@ fn expensive_modules_are_refused_or_compiled_within_limits() {
 
 #[test]
 fn time_and_memory_are_limited() {
-    let wasm = wat::parse_str(giant(400_000)).unwrap();
+    let wasm = wat::parse_str(giant(800_000)).unwrap();
     let compile_in = |timeout, memory| {
         let options =
             Options { timeout, worker: Some(worker(memory)), threads: Some(1), ..Options::default() };

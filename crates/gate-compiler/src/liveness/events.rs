@@ -1,5 +1,6 @@
 //! What of a function's code matters to liveness.
 
+use super::cycles::unchecked_loops;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::stretch::Stretch;
 use wasmparser::{Catch, FunctionBody, Operator, TryTable};
@@ -16,6 +17,8 @@ pub(crate) struct Scan {
     pub(super) safepoints: Vec<u64>,
     /// Number of loops.
     pub(super) loops: u32,
+    /// Code offsets of loops that need no check of their own, ascending.
+    pub(crate) unchecked_loops: Vec<u64>,
     /// `try_table` blocks.
     pub(super) tries: Vec<Try>,
     /// Number of locals that keep exceptions: of `catch` and `catch_all` instructions up to the last whose exception is thrown
@@ -43,6 +46,8 @@ pub(super) enum Event {
     Write(u32),
     /// A safepoint, by number.
     Safepoint(u32),
+    /// A call of a function that has a check at its entry.
+    Check,
     /// Start of a block.
     Block,
     /// Start of a loop, by number.
@@ -98,13 +103,14 @@ impl From<wasmparser::Error> for Invalid {
 impl Scan {
     /// Scans a function with the given number of parameters, whose code need not be valid.
     ///
-    /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one,
-    /// `breakpoint` whether there is one at a code offset, `stretch` where else there are checks.
+    /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one, `call_checks` whether
+    /// such a function has a check at its entry, `breakpoint` whether there is one at a code offset, `stretch` where else there are checks.
     pub(crate) fn new(
         body: &FunctionBody<'_>,
         params: u32,
         entry_check: bool,
         call_stops: impl Fn(u32) -> bool,
+        call_checks: impl Fn(u32) -> bool,
         breakpoint: impl Fn(u64) -> bool,
         mut stretch: Stretch<'_>,
     ) -> Result<Self, Invalid> {
@@ -117,6 +123,7 @@ impl Scan {
             branch_tables: Vec::new(),
             safepoints: Vec::new(),
             loops: 0,
+            unchecked_loops: Vec::new(),
             tries: Vec::new(),
             caught: 0,
             read_locals: Vec::new(),
@@ -129,6 +136,7 @@ impl Scan {
             open_tries: 0,
             locals,
             catches: 0,
+            loop_offsets: Vec::new(),
         };
         if entry_check {
             scanner.safepoint(body.range().start);
@@ -145,11 +153,19 @@ impl Scan {
             if scanner.reachable && stretch.ends_before(&op) {
                 scanner.safepoint(breakpoint_offset(&op, offset));
             }
+            if scanner.reachable
+                && matches!(op, Operator::Call { function_index } if call_checks(function_index))
+            {
+                scanner.event(Event::Check);
+            }
             scanner.operator(&op, offset, &call_stops)?;
         }
         if !scanner.blocks.is_empty() {
             return Err(Invalid);
         }
+        let unchecked = unchecked_loops(&scanner.scan);
+        scanner.scan.unchecked_loops =
+            unchecked.into_iter().map(|number| scanner.loop_offsets[number as usize]).collect();
         let locals = locals + u64::from(scanner.scan.caught);
         scanner.scan.number_locals(locals)
     }
@@ -197,6 +213,8 @@ struct Scanner {
     locals: u64,
     /// Number of `catch` and `catch_all` instructions.
     catches: u32,
+    /// Code offsets of loops.
+    loop_offsets: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -253,6 +271,7 @@ impl Scanner {
                 let number = self.scan.loops;
                 self.scan.loops += 1;
                 self.open(BlockKind::Loop(number), Event::Loop(number));
+                self.loop_offsets.push(offset);
                 self.safepoint(offset);
             }
             Operator::If { .. } => self.open(BlockKind::If, Event::If),

@@ -138,7 +138,7 @@ impl Translator<'_, '_> {
         self.emit.builder.seal_block(again);
         self.emit.switch_to_sealed(done);
         let own: Vec<_> = operands.into_iter().zip(own).collect();
-        self.at_safepoint(SafepointKind::Instruction, None, &own, dump)
+        self.at_safepoint(SafepointKind::Instruction, None, &own, Some(dump))
     }
 
     /// Adds a number of 64 bits to an address. It does not exceed the address's type.

@@ -91,7 +91,7 @@ impl<'a> Translator<'a, '_> {
             } else {
                 self.emit.check_unwinding()
             };
-            self.at_safepoint(SafepointKind::Call, stops, &[], dump)?;
+            self.at_safepoint(SafepointKind::Call, stops, &[], Some(dump))?;
         }
         self.stack.extend(results);
         Ok(())

@@ -189,7 +189,8 @@ impl<'a> Translator<'a, '_> {
             };
             Ok(Kind::Loop { header, again, branched: false, copies })
         })?;
-        let dump = self.emit.check_loop();
+        let is_checked = self.unchecked_loops.binary_search(&self.offset).is_err();
+        let dump = is_checked.then(|| self.emit.check_loop());
         self.at_safepoint(SafepointKind::Loop, None, &[], dump)
     }
 

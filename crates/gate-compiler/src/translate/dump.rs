@@ -54,23 +54,25 @@ struct Dump {
 }
 
 impl Emitter<'_> {
+    /// Writes down a frame in a block which is empty so far, and leaves the function. The code is emitted at last.
+    pub(super) fn dump_later(&mut self, block: Block, offset: u64, slots: &[Slot]) {
+        let slots = slots.iter().map(|&(value, ty)| (value, ty.slot_size())).collect();
+        self.dumps.pending.push(Dump { block, offset, slots });
+    }
+
     /// Writes down a frame, in the current block, and leaves the function.
-    pub(super) fn dump(&mut self, offset: u64, slots: impl Iterator<Item = Slot>) {
-        let block = self.builder.current_block().expect("control is somewhere");
-        let dfg = &self.builder.func.dfg;
-        let slots = slots.map(|(value, ty)| (dfg.resolve_aliases(value), ty.slot_size())).collect();
-        if self.builder.func.layout.first_inst(block).is_none() {
-            self.dumps.pending.push(Dump { block, offset, slots });
-        } else {
-            // Some of the values are there only.
-            let offset = self.ins().iconst(types::I32, offset as i64);
-            self.write_down(&slots, offset, None);
-        }
+    pub(super) fn dump(&mut self, offset: u64, slots: &[Slot]) {
+        let slots: Vec<_> = slots.iter().map(|&(value, ty)| (value, ty.slot_size())).collect();
+        let offset = self.ins().iconst(types::I32, offset as i64);
+        self.write_down(&slots, offset, None);
     }
 
     /// Emits the code of dumps. To be called when all other code has been emitted.
     pub(super) fn finish_dumps(&mut self, results: &[ValType]) {
-        let dumps = std::mem::take(&mut self.dumps.pending);
+        let mut dumps = std::mem::take(&mut self.dumps.pending);
+        for (value, _) in dumps.iter_mut().flat_map(|dump| &mut dump.slots) {
+            *value = self.builder.func.dfg.resolve_aliases(*value);
+        }
         let plan = Plan::new(&dumps);
         let tails: Vec<_> = plan.tails.iter().map(|_| self.create_cold_block()).collect();
         let mut shared: HashMap<usize, Block> = HashMap::new();

@@ -17,7 +17,8 @@ const FRAME_HEAD_SIZE: u64 = 8;
 
 impl Translator<'_, '_> {
     /// Writes down the frame in the cold block `dump`, and records the safepoint. Operands are those on the stack, and
-    /// then `own`. Control is afterwards where it was before.
+    /// then `own`. Control is afterwards where it was before. Without `dump`, the program never stops there, but one that has stopped there
+    /// elsewhere can go on.
     ///
     /// To be called when the instruction has been validated and has popped its own operands; once for each safepoint
     /// that the scan for liveness finds, in the same order.
@@ -26,7 +27,7 @@ impl Translator<'_, '_> {
         kind: SafepointKind,
         callee: Option<Callee>,
         own: &[Slot],
-        dump: Block,
+        dump: Option<Block>,
     ) -> Result<(), CompileError> {
         let live = self.liveness.next(self.offset).ok_or_else(|| {
             CompileError::internal(format!(
@@ -39,26 +40,35 @@ impl Translator<'_, '_> {
             .checked_sub(live.len() + self.stack.len() + own.len())
             .ok_or_else(|| too_complex(self.emit.function, self.offset))?;
 
-        let hot = self.emit.builder.current_block().expect("control is somewhere");
-        self.emit.builder.switch_to_block(dump);
-        let locals = self.live_locals(kind, live)?;
+        let locals = self.live_locals(kind, live);
         let mut operands = self.typed_stack()?;
-        self.load_kept_operands(&mut operands);
         operands.extend(own);
-        let values: Vec<_> = locals.iter().map(|&(_, slot)| slot).collect();
-        let size: u64 = values.iter().chain(&operands).map(|&(_, ty)| u64::from(ty.slot_size())).sum();
+        let types = locals.iter().map(|&(_, ty)| ty).chain(operands.iter().map(|&(_, ty)| ty));
+        let size: u64 = types.map(|ty| u64::from(ty.slot_size())).sum();
         if FRAME_HEAD_SIZE + size > FRAMES_GUARD {
             return Err(too_complex(self.emit.function, self.offset));
         }
-        self.emit.dump(self.offset, values.iter().chain(&operands).copied());
-        self.emit.builder.switch_to_block(hot);
+        if let Some(dump) = dump {
+            // Locals are here what they are there, since the check is all that is in between.
+            if self.kept_operands() == 0 {
+                let slots = self.slots(&locals, &operands)?;
+                self.emit.dump_later(dump, self.offset, &slots);
+            } else {
+                let hot = self.emit.builder.current_block().expect("control is somewhere");
+                self.emit.builder.switch_to_block(dump);
+                self.load_kept_operands(&mut operands);
+                let slots = self.slots(&locals, &operands)?;
+                self.emit.dump(self.offset, &slots);
+                self.emit.builder.switch_to_block(hot);
+            }
+        }
 
         let safepoint = Safepoint {
             function: self.emit.function,
             code_offset: self.offset as u32,
             kind,
             callee,
-            locals: locals.iter().map(|&(local, (_, ty))| (local, ty)).collect(),
+            locals,
             operands: operands.iter().map(|&(_, ty)| ty).collect(),
         };
         match self.safepoints.last() {
@@ -88,7 +98,7 @@ impl Translator<'_, '_> {
         let instruction = self.offset;
         self.offset = breakpoint_offset(op, instruction);
         let dump = self.emit.check_loop();
-        self.at_safepoint(SafepointKind::Instruction, None, &[], dump)?;
+        self.at_safepoint(SafepointKind::Instruction, None, &[], Some(dump))?;
         // A bulk operation has a way in of its own.
         if !is_bulk(op) {
             self.join(SafepointKind::Instruction, self.offset, Vec::new())?;
@@ -108,7 +118,7 @@ impl Translator<'_, '_> {
         };
         self.offset = breakpoint_offset(op, instruction);
         let dump = self.emit.stop_at_breakpoint();
-        self.at_safepoint(kind, None, &[], dump)?;
+        self.at_safepoint(kind, None, &[], Some(dump))?;
         if kind == SafepointKind::Breakpoint {
             self.join(kind, self.offset, Vec::new())?;
         }
@@ -116,21 +126,21 @@ impl Translator<'_, '_> {
         Ok(())
     }
 
-    fn live_locals(
-        &mut self,
-        kind: SafepointKind,
-        live: Range<usize>,
-    ) -> Result<Vec<(u32, Slot)>, CompileError> {
+    fn live_locals(&self, kind: SafepointKind, live: Range<usize>) -> Vec<(u32, ValType)> {
         let params = self.ty.params.len() as u32;
-        let mut slots = Vec::with_capacity(live.len());
-        for index in live {
-            let local = self.liveness.locals(index..index + 1)[0];
-            // At the entry, other locals are zero.
-            if kind != SafepointKind::Entry || local < params {
-                let value = self.local(local)?;
-                slots.push((local, (value, self.locals.ty(local))));
-            }
+        // At the entry, other locals are zero.
+        let matters = |&local: &u32| kind != SafepointKind::Entry || local < params;
+        let live = self.liveness.locals(live).iter().copied().filter(matters);
+        live.map(|local| (local, self.locals.ty(local))).collect()
+    }
+
+    /// What is written down: locals, then operands.
+    fn slots(&mut self, locals: &[(u32, ValType)], operands: &[Slot]) -> Result<Vec<Slot>, CompileError> {
+        let mut slots = Vec::with_capacity(locals.len() + operands.len());
+        for &(local, ty) in locals {
+            slots.push((self.local(local)?, ty));
         }
+        slots.extend(operands);
         Ok(slots)
     }
 

@@ -84,15 +84,20 @@ pub(crate) fn translate<'a>(
 
     let ty = env.module.function_type(function);
     let entry_check = env.graph.needs_entry_check(function);
-    let mut caught = 0;
+    let (mut caught, mut unchecked_loops) = (0, Vec::new());
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
+        let checks = |callee| env.graph.needs_entry_check(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
         let stretch = Stretch::new(env.graph);
-        match Scan::new(&body.body, ty.params.len() as u32, entry_check, stops, breakpoint, stretch) {
+        let params = ty.params.len() as u32;
+        match Scan::new(&body.body, params, entry_check, stops, checks, breakpoint, stretch) {
             Ok(scan) => {
                 caught = scan.caught;
-                Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?
+                let liveness =
+                    Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?;
+                unchecked_loops = scan.unchecked_loops;
+                liveness
             }
             Err(_) => {
                 // The validator tells better what is wrong.
@@ -149,6 +154,7 @@ pub(crate) fn translate<'a>(
         next_caught: 0,
         locals: Locals::default(),
         liveness,
+        unchecked_loops,
         stretch: Stretch::new(env.graph),
         safepoints: Vec::new(),
         tail_calls: TailCalls::default(),
@@ -197,6 +203,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) next_caught: u32,
     pub(super) locals: Locals,
     pub(super) liveness: Liveness,
+    /// Code offsets of loops that need no check, ascending.
+    pub(super) unchecked_loops: Vec<u64>,
     stretch: Stretch<'a>,
     pub(super) safepoints: Vec<Safepoint>,
     pub(super) tail_calls: TailCalls,
@@ -217,7 +225,7 @@ impl<'a> Translator<'a, '_> {
             self.define_locals((0..).zip(params.iter().copied()));
             if entry_check {
                 let dump = self.emit.check_entry();
-                self.at_safepoint(SafepointKind::Entry, None, &[], dump)?;
+                self.at_safepoint(SafepointKind::Entry, None, &[], Some(dump))?;
             }
             return Ok(());
         }

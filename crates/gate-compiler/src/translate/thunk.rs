@@ -57,7 +57,7 @@ pub(crate) fn translate(
     emit.builder.seal_block(again);
     emit.builder.switch_to_block(dump);
     let slots: Vec<_> = params.iter().copied().zip(ty.params.iter().copied()).collect();
-    emit.dump(0, slots.into_iter());
+    emit.dump(0, &slots);
 
     emit.switch_to_sealed(done);
     let results: Vec<_> = ty.results.iter().map(|&ty| from_record(&mut emit, ty)).collect();

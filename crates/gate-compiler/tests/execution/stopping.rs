@@ -93,6 +93,15 @@ fn every_kind_of_loop_stops() {
         // A callee without any check.
         "(func $leaf) (func (export \"f\") (loop (call $leaf) (br 0)))",
         "(func (export \"f\") (i64.const 0) (loop (param i64) (result i64) (br 0 (i64.add (i64.const 1)))) drop)",
+        // The outer loop needs its check: there is a way round the inner loop, or round the call.
+        "(func (export \"f\") (param i32) (loop (if (local.get 0) (then (loop (br_if 0 (local.get 0))))) (br 0)))",
+        "(func (export \"f\") (param i32)
+            (loop $o (block $b (br_table $b $o (local.get 0))) (loop (br_if 0 (local.get 0))) (br $o)))",
+        "(func (export \"f\") (param i32) (loop $o (br_if $o (i32.eqz (local.get 0))) (loop (br_if 0 (local.get 0))) (br $o)))",
+        "(func $r (call $r)) (func (export \"f\") (param i32) (loop (if (local.get 0) (then (call $r))) (br 0)))",
+        // It needs none.
+        "(func $r (param i32) (if (local.get 0) (then (call $r (i32.const 0)))))
+            (func (export \"f\") (loop (loop (call $r (i32.const 1)) (br 1)) (br 0)))",
         "(table funcref (elem $g)) (func $g) (func (export \"f\") (loop (call_indirect (i32.const 0)) (br 0)))",
     ];
     for function in functions {
