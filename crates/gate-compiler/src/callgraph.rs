@@ -52,7 +52,7 @@ impl CallGraph {
                 return Needs { safepoint: false, entry_check: false, unchecked: instructions };
             }
             let calls_heavy = summary.calls_indirectly || !summary.callees.iter().all(is_light);
-            let entry_check = calls_heavy || summary.instructions > LIGHT_INSTRUCTIONS;
+            let entry_check = calls_heavy || summary.works || summary.instructions > LIGHT_INSTRUCTIONS;
             // If it calls what takes longer, it has checks in between.
             let unchecked = if entry_check { 1 } else { summary.instructions };
             Needs { safepoint: true, entry_check, unchecked }
@@ -95,6 +95,8 @@ struct Summary {
     instructions: u32,
     /// Whether it can stop by itself, or run for long.
     heavy: bool,
+    /// Whether it has instructions that take as long as many.
+    works: bool,
     /// Whether it calls functions that are not known.
     calls_indirectly: bool,
     /// Functions that it calls, unless it has more than [`LIGHT_INSTRUCTIONS`].
@@ -128,11 +130,13 @@ impl Summary {
                     self.calls_indirectly = true;
                     self.heavy = true;
                 }
+                Operator::Loop { .. } => self.heavy = true,
                 // A table can grow by millions of elements.
-                Operator::Loop { .. } | Operator::TableGrow { .. } => self.heavy = true,
+                Operator::TableGrow { .. } => (self.heavy, self.works) = (true, true),
                 // Callers look whether the function has thrown an exception where they look whether it has stopped.
                 Operator::Throw { .. } | Operator::ThrowRef | Operator::Rethrow { .. } => self.heavy = true,
-                op => self.heavy |= is_bulk(&op),
+                op if is_bulk(&op) => (self.heavy, self.works) = (true, true),
+                _ => {}
             }
         }
         self.heavy |= self.instructions > LIGHT_INSTRUCTIONS;
@@ -222,7 +226,7 @@ mod tests {
         let reaches: Vec<_> = (0..12).filter(|&function| graph.reaches_safepoint(function)).collect();
         assert_eq!(reaches, [0, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         let checked: Vec<_> = (0..12).filter(|&function| graph.needs_entry_check(function)).collect();
-        assert_eq!(checked, [4, 5, 6, 7, 8, 9]);
+        assert_eq!(checked, [4, 5, 6, 7, 8, 9, 10]);
     }
 
     #[test]

@@ -272,7 +272,6 @@ impl<'a> Analysis<'a> {
 mod tests {
     use super::*;
     use crate::callgraph::CallGraph;
-    use crate::stretch::Stretch;
     use wasmparser::{Parser, Payload};
 
     /// Live locals at each safepoint of a module's only function, with `calls` to function 0 being safepoints.
@@ -296,7 +295,7 @@ mod tests {
             _ => None,
         });
         let graph = CallGraph::default();
-        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, |_| false, Stretch::new(&graph)).unwrap()
+        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, |_| false, &graph).unwrap()
     }
 
     #[test]

@@ -53,7 +53,7 @@
 //!    In it the host has filled the instance region: globals, tables, memory descriptors; of the
 //!    [`Context`](gate_wire::context::Context) only what a program goes on with. Loader and rt set `exit`, `rt`,
 //!    `frozen_sp`, `stack_low`, `stack_limit`, `suspend_request`, `monotonic_origin`, `time_resolution`, `unwinding`,
-//!    `dump_next`, `resume_next`, `chunks_replaced`, `blind_calls` and `vain_looks`. [`RT_SPAN`] bytes of address space are for rt.
+//!    `dump_next`, `resume_next`, `chunks_replaced`, `reply_sent`, `blind_calls` and `vain_looks`. [`RT_SPAN`] bytes of address space are for rt.
 //! 3. Serve the call socket: one [`CallRequest`](gate_wire::call::CallRequest) comes in, and one
 //!    [`CallReply`](gate_wire::call::CallReply) goes out. Everything that comes from there is untrusted.
 //! 4. Wait for [`Report::Died`](gate_wire::control::Report::Died). With exit status 0, the exit record in

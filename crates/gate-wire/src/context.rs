@@ -70,7 +70,7 @@ pub struct Context {
     // Here end the fields that only cold code uses.
     /// One of [`Unwinding`]: non-zero while frames are being left. Set and tested synchronously.
     pub unwinding: u32,
-    /// [`RAISED`] when the program is asked to stop at its next loop header, else zero. Set by a signal handler.
+    /// [`RAISED`] when the program is asked to stop at its next check, else zero. Set by a signal handler.
     pub suspend_request: u32,
     /// A function whose frame would reach below this calls [`RtFunction::Safepoint`]. Equals
     /// [`Context::stack_low`], or `u64::MAX` while a suspension is requested.

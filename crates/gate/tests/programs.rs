@@ -36,7 +36,11 @@ programs! {
     binary_output: "mandelbrot" [];
     permutations: "fannkuch" [];
     numerical_kernels: "stencil" [];
+    more_kernels: "kernels" [];
+    images: "image" [];
     vector_instructions: "filter" [];
+    blake3: "blake3" ["3"] < "target/programs/data/sample2";
+    blake3_of_nothing: "blake3" [];
     bzip2: "bzip2" [] < "target/programs/data/sample2";
     bzip2_of_nothing: "bzip2" ["1"];
     zstd: "zstd" ["5"] < "target/programs/data/sample2";

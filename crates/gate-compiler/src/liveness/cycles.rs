@@ -7,9 +7,6 @@
 use super::Scan;
 use super::events::Event;
 
-/// Loops that are deeper in a nest always have a check. So there are not too many instructions before the first check of a nest.
-const MAX_DEPTH: u32 = 16;
-
 /// How often the code is looked at. Each time, all loops become known whose inner loops are known.
 const MAX_PASSES: u32 = 6;
 
@@ -22,9 +19,12 @@ pub(super) fn unchecked_loops(scan: &Scan) -> Vec<u32> {
         scan,
         loops: vec![Loop::default(); scan.loops as usize],
         blocks: Vec::new(),
-        depth: 0,
+        open_loops: Vec::new(),
         passed: Some(0),
     };
+    for &number in &scan.checked_loops {
+        cycles.loops[number as usize].checked = true;
+    }
     let mut is_settled = scan.loops == 0;
     for _ in 0..MAX_PASSES {
         if is_settled {
@@ -51,8 +51,8 @@ struct Cycles<'a> {
     scan: &'a Scan,
     loops: Vec<Loop>,
     blocks: Vec<Block>,
-    /// Number of open loops.
-    depth: u32,
+    /// Numbers of open loops.
+    open_loops: Vec<u32>,
     /// In how many of the open loops, from outside, there has been a check since the header, on all ways to this point. `None` if
     /// there is no way.
     passed: Option<u32>,
@@ -75,8 +75,9 @@ impl Cycles<'_> {
     /// was none.
     fn pass(&mut self) -> bool {
         let scan = self.scan;
-        (self.depth, self.passed) = (0, Some(0));
+        self.passed = Some(0);
         self.blocks.clear();
+        self.open_loops.clear();
         self.open(None, None);
         for event in &scan.events {
             match *event {
@@ -103,7 +104,7 @@ impl Cycles<'_> {
                     self.passed = None;
                 }
                 Event::Leave | Event::Throw => self.passed = None,
-                Event::Check => self.passed = self.passed.map(|_| self.depth),
+                Event::Check => self.passed = self.passed.map(|_| self.depth()),
                 _ => {}
             }
         }
@@ -118,17 +119,21 @@ impl Cycles<'_> {
         is_settled
     }
 
+    /// Number of open loops.
+    fn depth(&self) -> u32 {
+        self.open_loops.len() as u32
+    }
+
     fn open(&mut self, number: Option<u32>, alternative: Option<u32>) {
-        self.blocks.push(Block { number, depth: self.depth, end: None, alternative });
+        self.blocks.push(Block { number, depth: self.depth(), end: None, alternative });
     }
 
     fn open_loop(&mut self, number: u32) {
-        self.depth += 1;
+        self.open_loops.push(number);
         self.open(Some(number), None);
         let known = &mut self.loops[number as usize];
-        known.checked |= self.depth > MAX_DEPTH;
         if known.checked {
-            self.passed = self.passed.map(|_| self.depth);
+            self.passed = self.passed.map(|_| self.depth());
         }
     }
 
@@ -136,12 +141,11 @@ impl Cycles<'_> {
         let Some(block) = self.blocks.pop() else { return };
         self.passed = least(least(self.passed, block.end), block.alternative);
         if let Some(number) = block.number {
-            self.depth -= 1;
-            self.passed = self.passed.map(|passed| passed.min(self.depth));
+            self.open_loops.pop();
+            self.passed = self.passed.map(|passed| passed.min(self.depth()));
             let Loop { open, open_inside, .. } = self.loops[number as usize];
-            let around = self.blocks.iter().rev().find_map(|block| block.number);
-            if let Some(around) = around.filter(|_| open || open_inside) {
-                self.loops[around as usize].open_inside = true;
+            if let Some(&around) = self.open_loops.last() {
+                self.loops[around as usize].open_inside |= open || open_inside;
             }
         }
     }
@@ -169,7 +173,6 @@ fn least(one: Option<u32>, other: Option<u32>) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::callgraph::CallGraph;
-    use crate::stretch::Stretch;
     use wasmparser::{Parser, Payload};
 
     /// Of a module's only body. Calls of function 0 have a check.
@@ -184,8 +187,7 @@ mod tests {
         });
         let graph = CallGraph::default();
         let checks = |function| function == 0;
-        let stretch = Stretch::new(&graph);
-        let scan = Scan::new(&body.unwrap(), 1, false, |_| true, checks, |_| false, stretch).unwrap();
+        let scan = Scan::new(&body.unwrap(), 1, false, |_| true, checks, |_| false, &graph).unwrap();
         unchecked_loops(&scan)
     }
 
@@ -238,15 +240,15 @@ mod tests {
     }
 
     #[test]
-    fn deep_nests_are_checked() {
+    fn deep_nests_are_checked_in_between() {
         let nest = |depth: usize| {
             let (open, close) = ("(loop ".repeat(depth), " (br_if 0 (local.get $p)))".repeat(depth));
             unchecked(&format!("{open}{close}")).len()
         };
         assert_eq!(nest(5), 4);
-        assert_eq!(nest(17), 16);
-        // All those that are too deep.
-        assert_eq!(nest(100), 16);
+        assert_eq!(nest(100), 99);
+        // There are too many instructions before the first check.
+        assert_eq!(nest(1500), 1498);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::cycles::unchecked_loops;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
+use crate::callgraph::CallGraph;
 use crate::stretch::Stretch;
 use wasmparser::{Catch, FunctionBody, Operator, TryTable};
 
@@ -19,6 +20,10 @@ pub(crate) struct Scan {
     pub(super) loops: u32,
     /// Code offsets of loops that need no check of their own, ascending.
     pub(crate) unchecked_loops: Vec<u64>,
+    /// Numbers of loops that have a check whatever is in them.
+    pub(super) checked_loops: Vec<u32>,
+    /// Code offsets of instructions before which there is a check because a stretch ends there, ascending.
+    pub(crate) stretch_ends: Vec<u64>,
     /// `try_table` blocks.
     pub(super) tries: Vec<Try>,
     /// Number of locals that keep exceptions: of `catch` and `catch_all` instructions up to the last whose exception is thrown
@@ -104,7 +109,7 @@ impl Scan {
     /// Scans a function with the given number of parameters, whose code need not be valid.
     ///
     /// `entry_check` tells whether its entry is a safepoint, `call_stops` whether a call of a function is one, `call_checks` whether
-    /// such a function has a check at its entry, `breakpoint` whether there is one at a code offset, `stretch` where else there are checks.
+    /// such a function has a check at its entry, `breakpoint` whether there is one at a code offset.
     pub(crate) fn new(
         body: &FunctionBody<'_>,
         params: u32,
@@ -112,7 +117,7 @@ impl Scan {
         call_stops: impl Fn(u32) -> bool,
         call_checks: impl Fn(u32) -> bool,
         breakpoint: impl Fn(u64) -> bool,
-        mut stretch: Stretch<'_>,
+        graph: &CallGraph,
     ) -> Result<Self, Invalid> {
         let mut locals = u64::from(params);
         for declaration in body.get_locals_reader()? {
@@ -124,6 +129,8 @@ impl Scan {
             safepoints: Vec::new(),
             loops: 0,
             unchecked_loops: Vec::new(),
+            checked_loops: Vec::new(),
+            stretch_ends: Vec::new(),
             tries: Vec::new(),
             caught: 0,
             read_locals: Vec::new(),
@@ -137,6 +144,7 @@ impl Scan {
             locals,
             catches: 0,
             loop_offsets: Vec::new(),
+            stretch: Stretch::default(),
         };
         if entry_check {
             scanner.safepoint(body.range().start);
@@ -150,13 +158,14 @@ impl Scan {
             if scanner.reachable && breakpoint(offset) {
                 scanner.safepoint(breakpoint_offset(&op, offset));
             }
-            if scanner.reachable && stretch.ends_before(&op) {
-                scanner.safepoint(breakpoint_offset(&op, offset));
+            if scanner.reachable {
+                scanner.measure(&op, offset, graph);
             }
             if scanner.reachable
                 && matches!(op, Operator::Call { function_index } if call_checks(function_index))
             {
                 scanner.event(Event::Check);
+                scanner.stretch.call_checked();
             }
             scanner.operator(&op, offset, &call_stops)?;
         }
@@ -215,6 +224,8 @@ struct Scanner {
     catches: u32,
     /// Code offsets of loops.
     loop_offsets: Vec<u64>,
+    /// The longest way to this point.
+    stretch: Stretch,
 }
 
 #[derive(Default)]
@@ -222,6 +233,20 @@ struct Block {
     kind: BlockKind,
     /// Whether the end can be reached other than by falling through.
     end_reachable: bool,
+    /// The longest of these ways to the end.
+    end: Stretch,
+    /// The longest way to an alternative: that to the block's start.
+    alternative: Stretch,
+}
+
+impl Block {
+    /// There is a way to the end, if `leaves`.
+    fn leave(&mut self, leaves: bool, stretch: Stretch) {
+        if leaves {
+            self.end_reachable = true;
+            self.end = self.end.meet(stretch);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -336,8 +361,27 @@ impl Scanner {
         Ok(())
     }
 
+    /// Takes account of an instruction that is to be executed.
+    fn measure(&mut self, op: &Operator<'_>, offset: u64, graph: &CallGraph) {
+        if self.stretch.ends_before(op) {
+            self.safepoint(breakpoint_offset(op, offset));
+            self.scan.stretch_ends.push(offset);
+            self.event(Event::Check);
+            self.stretch.check();
+        }
+        if let Operator::Loop { .. } = op {
+            if self.stretch.is_long() {
+                self.scan.checked_loops.push(self.scan.loops);
+                self.stretch.check();
+            }
+            self.stretch.begin_loop();
+        }
+        self.stretch.pass(op, graph);
+    }
+
     fn open(&mut self, kind: BlockKind, event: Event) {
-        self.blocks.push(Block { kind, end_reachable: false });
+        let alternative = self.stretch;
+        self.blocks.push(Block { kind, alternative, ..Block::default() });
         self.event(event);
     }
 
@@ -387,8 +431,10 @@ impl Scanner {
             _ => return Err(Invalid),
         };
         block.kind = BlockKind::Catch(number);
-        block.end_reachable |= self.reachable;
+        block.leave(self.reachable, self.stretch);
         self.reachable = true;
+        // Most ways have been through a call.
+        self.stretch = block.alternative.meet(self.stretch);
         if first {
             self.open_tries -= 1;
         }
@@ -409,7 +455,7 @@ impl Scanner {
             return Err(Invalid);
         }
         self.open_tries -= 1;
-        self.reachable |= block.end_reachable;
+        self.arrive(&block);
         self.event(Event::Delegate(depth));
         Ok(())
     }
@@ -420,16 +466,18 @@ impl Scanner {
             return Err(Invalid);
         }
         block.kind = BlockKind::Else;
-        block.end_reachable |= self.reachable;
+        block.leave(self.reachable, self.stretch);
         self.reachable = true;
+        self.stretch = block.alternative;
         self.event(Event::Else);
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Invalid> {
-        let block = self.blocks.pop().ok_or(Invalid)?;
+        let mut block = self.blocks.pop().ok_or(Invalid)?;
         // Without an alternative, a conditional block's end is reached when the condition is false.
-        self.reachable |= block.end_reachable || matches!(block.kind, BlockKind::If);
+        block.leave(matches!(block.kind, BlockKind::If), block.alternative);
+        self.arrive(&block);
         if matches!(block.kind, BlockKind::TryTable(_) | BlockKind::Try) {
             self.open_tries -= 1;
         }
@@ -445,8 +493,17 @@ impl Scanner {
     fn branch(&mut self, depth: u32) -> Result<(), Invalid> {
         let index = self.blocks.len().checked_sub(1 + depth as usize).ok_or(Invalid)?;
         let block = &mut self.blocks[index];
-        block.end_reachable |= !matches!(block.kind, BlockKind::Loop(_));
+        block.leave(!matches!(block.kind, BlockKind::Loop(_)), self.stretch);
         Ok(())
+    }
+
+    /// At the end of a block.
+    fn arrive(&mut self, block: &Block) {
+        match (self.reachable, block.end_reachable) {
+            (true, true) => self.stretch = self.stretch.meet(block.end),
+            (false, true) => (self.reachable, self.stretch) = (true, block.end),
+            (_, false) => {}
+        }
     }
 
     fn safepoint(&mut self, offset: u64) {

@@ -9,7 +9,7 @@
 use super::emit::Emitter;
 use super::signature::ADDRESS;
 use crate::value::ValType;
-use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Value, types};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, SourceLoc, Value, types};
 use gate_wire::context_offset;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -25,7 +25,7 @@ const MIN_TAIL: usize = 5;
 const COMPARED: usize = 8;
 
 /// Size of what precedes the values of a frame: function index and code offset.
-const HEAD_SIZE: u32 = 8;
+pub(super) const HEAD_SIZE: u32 = 8;
 
 /// A value of a frame.
 pub(super) type Slot = (Value, ValType);
@@ -69,6 +69,7 @@ impl Emitter<'_> {
 
     /// Emits the code of dumps. To be called when all other code has been emitted.
     pub(super) fn finish_dumps(&mut self, results: &[ValType]) {
+        self.builder.set_srcloc(SourceLoc::default());
         let mut dumps = std::mem::take(&mut self.dumps.pending);
         for (value, _) in dumps.iter_mut().flat_map(|dump| &mut dump.slots) {
             *value = self.builder.func.dfg.resolve_aliases(*value);

@@ -1,6 +1,6 @@
 //! Frames: what is in them, and where.
 
-use super::dump::Slot;
+use super::dump::{HEAD_SIZE, Slot};
 use super::function::{Translator, too_complex};
 use super::signature::value_type;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
@@ -11,9 +11,6 @@ use cranelift_codegen::ir::Block;
 use gate_wire::frames::FRAMES_GUARD;
 use std::ops::Range;
 use wasmparser::Operator;
-
-/// Size of what precedes the values of a frame.
-const FRAME_HEAD_SIZE: u64 = 8;
 
 impl Translator<'_, '_> {
     /// Writes down the frame in the cold block `dump`, and records the safepoint. Operands are those on the stack, and
@@ -45,7 +42,7 @@ impl Translator<'_, '_> {
         operands.extend(own);
         let types = locals.iter().map(|&(_, ty)| ty).chain(operands.iter().map(|&(_, ty)| ty));
         let size: u64 = types.map(|ty| u64::from(ty.slot_size())).sum();
-        if FRAME_HEAD_SIZE + size > FRAMES_GUARD {
+        if u64::from(HEAD_SIZE) + size > FRAMES_GUARD {
             return Err(too_complex(self.emit.function, self.offset));
         }
         if let Some(dump) = dump {

@@ -14,7 +14,6 @@ use crate::compiled::{Safepoint, SafepointKind};
 use crate::error::{CompileError, ErrorKind};
 use crate::features::Features;
 use crate::liveness::{Liveness, MAX_LIVE_LOCALS, Scan};
-use crate::stretch::Stretch;
 use crate::trap;
 use crate::value::{FuncType, ValType};
 use cranelift_codegen::ir::{Function, GlobalValueData, InstBuilder, MemFlagsData, SourceLoc, Value};
@@ -84,19 +83,18 @@ pub(crate) fn translate<'a>(
 
     let ty = env.module.function_type(function);
     let entry_check = env.graph.needs_entry_check(function);
-    let (mut caught, mut unchecked_loops) = (0, Vec::new());
+    let (mut caught, mut unchecked_loops, mut stretch_ends) = (0, Vec::new(), Vec::new());
     let liveness = if env.graph.reaches_safepoint(function) {
         let stops = |callee| env.graph.reaches_safepoint(callee);
         let checks = |callee| env.graph.needs_entry_check(callee);
         let breakpoint = |offset| env.breakpoints.contains(offset);
-        let stretch = Stretch::new(env.graph);
         let params = ty.params.len() as u32;
-        match Scan::new(&body.body, params, entry_check, stops, checks, breakpoint, stretch) {
+        match Scan::new(&body.body, params, entry_check, stops, checks, breakpoint, env.graph) {
             Ok(scan) => {
                 caught = scan.caught;
                 let liveness =
                     Liveness::analyze(&scan).map_err(|_| too_complex(function, body.body.range().start))?;
-                unchecked_loops = scan.unchecked_loops;
+                (unchecked_loops, stretch_ends) = (scan.unchecked_loops, scan.stretch_ends);
                 liveness
             }
             Err(_) => {
@@ -155,7 +153,7 @@ pub(crate) fn translate<'a>(
         locals: Locals::default(),
         liveness,
         unchecked_loops,
-        stretch: Stretch::new(env.graph),
+        stretch_ends,
         safepoints: Vec::new(),
         tail_calls: TailCalls::default(),
         features: Features::NONE,
@@ -205,7 +203,8 @@ pub(super) struct Translator<'a, 'f> {
     pub(super) liveness: Liveness,
     /// Code offsets of loops that need no check, ascending.
     pub(super) unchecked_loops: Vec<u64>,
-    stretch: Stretch<'a>,
+    /// Code offsets of instructions before which there is a check because a stretch ends there, ascending.
+    stretch_ends: Vec<u64>,
     pub(super) safepoints: Vec<Safepoint>,
     pub(super) tail_calls: TailCalls,
     features: Features,
@@ -248,7 +247,7 @@ impl<'a> Translator<'a, '_> {
         self.open_body();
         while !reader.eof() {
             let (op, offset) = reader.read_with_offset()?;
-            let checked = self.reachable && self.stretch.ends_before(&op);
+            let checked = self.reachable && self.stretch_ends.binary_search(&offset).is_ok();
             self.set_offset(offset);
             if self.reachable && self.env.breakpoints.contains(offset) {
                 self.breakpoint(&op, checked)?;

@@ -92,6 +92,28 @@ pub(crate) fn programs(length: usize) -> Vec<(&'static str, String)> {
             function(&endless(&"(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x100000))".repeat(3000))),
         ),
         (
+            "small fills between loops that are none",
+            function(&endless(
+                &"(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x100000)) (loop)".repeat(3000),
+            )),
+        ),
+        (
+            "small fills that skip loops",
+            function(&endless(
+                &"(if (i32.const 1) (then (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x100000)))
+                    (else (loop)))"
+                    .repeat(3000),
+            )),
+        ),
+        (
+            "calls of functions that fill",
+            format!(
+                "(module {memory} (func $fill (memory.fill (i32.const 0) (i32.const 7) (i32.const 0x100000)))
+                    (func (export \"run\") {}))",
+                endless(&"(call $fill)".repeat(3000))
+            ),
+        ),
+        (
             "copying memory onto itself",
             function(&endless(&"(memory.copy (i32.const 1) (i32.const 0) (i32.const 0xfffffff))".repeat(3))),
         ),
