@@ -45,7 +45,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     other("fannkuch", "10", Input::None),
     other("stencil", "400", Input::None),
     other("kernels", "420", Input::None),
-    other("image", "800", Input::None),
+    other("image", "1600", Input::None),
     other("filter", "4000", Input::None),
     other("blake3", "600", Input::Fetched("sample2")),
     other("bzip2", "9 12", Input::Fetched("sample2")),
@@ -56,7 +56,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
     other("wasm3", "30", Input::None),
     other("json", "8000", Input::None),
     other("regex", "40", Input::Fetched("manual.xml")),
-    other("markdown", "4000", Input::Fetched("readme.md")),
+    other("markdown", "20000", Input::Fetched("readme.md")),
 ];
 
 impl Workload {
