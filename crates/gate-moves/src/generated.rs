@@ -53,6 +53,8 @@ fn config(traps: bool) -> Config {
         max_funcs: 10,
         min_memories: 1,
         max_memories: 3,
+        // Engines differ in whether a limit is for each memory or for all.
+        memory_max_size_required: true,
         max_memory32_bytes: 1 << 22,
         max_memory64_bytes: 1 << 22,
         max_tables: 3,

@@ -11,7 +11,9 @@ use gate_image::ValueView;
 use gate_runtime::TrapId;
 use std::collections::BTreeMap;
 use wasmparser::WasmFeatures;
-use wasmtime::{AsContextMut, Caller, Config, Engine, Error, Extern, Linker, Module, Store, Trap, Val};
+use wasmtime::{
+    AsContextMut, Caller, Config, Engine, Error, Extern, Linker, Module, Store, ThrownException, Trap, Val,
+};
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 
 pub(super) struct Wasmtime(Engine);
@@ -120,6 +122,9 @@ fn end(error: Error) -> anyhow::Result<End> {
     if let Some(exit) = error.downcast_ref::<Exit>() {
         return Ok(End::Exited(exit.0));
     }
+    if error.is::<ThrownException>() {
+        return Ok(End::trapped(TrapId::UncaughtException));
+    }
     let Some(&trap) = error.downcast_ref::<Trap>() else { return Err(error.into()) };
     Ok(match trap {
         Trap::UnreachableCodeReached => End::trapped(TrapId::Unreachable),
@@ -130,6 +135,7 @@ fn end(error: Error) -> anyhow::Result<End> {
         Trap::IntegerOverflow => End::trapped(TrapId::IntegerOverflow),
         Trap::BadConversionToInteger => End::trapped(TrapId::InvalidConversionToInteger),
         Trap::BadSignature => End::trapped(TrapId::IndirectCallSignatureMismatch),
+        Trap::NullReference => End::trapped(TrapId::NullReference),
         Trap::StackOverflow => End::Exhausted,
         other => anyhow::bail!("an unexpected trap: {other}"),
     })
@@ -156,6 +162,7 @@ fn text(global: &Val) -> String {
         }
         (None, Val::FuncRef(func)) => account::value("funcref", null(func.is_none())),
         (None, Val::ExternRef(value)) => account::value("externref", null(value.is_none())),
+        (None, Val::ExnRef(value)) => account::value("exnref", null(value.is_none())),
         (None, other) => format!("{other:?}"),
     }
 }
