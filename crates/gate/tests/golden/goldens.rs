@@ -117,6 +117,7 @@ pub(crate) fn all() -> Vec<Golden> {
             &[("main", "loop")],
             &[I32(22), I32(0x3333_3333), I32(0x7470_656b), I32(5), I32(108)],
         ),
+        suspended("features", &[("spin", "loop")], &[I64(73_000_228)]),
         host("host_unsent", Some(CallReply::Return(7)), 1, Exit::Returned),
         host("host_answered", None, 0, Exit::Returned),
         host("host_refused", None, 0, Exit::Trapped(TrapId::AbiDeficiency)),

@@ -66,6 +66,7 @@ fn recipe_for(file: &str) -> Recipe {
         "bulk" => recipe(program!("bulk"), "fill", &[], Stop::Random(|frames| frames[0].kind == Instruction)),
         "breakpoint" => Recipe { breakpoint: true, ..recipe(calls, "chain", &[], Stop::Breakpoint) },
         "start" => recipe(program!("start"), "main", &[I32(-3), V128(99 << 64)], in_loop),
+        "features" => recipe(program!("features"), "main", &[], in_loop),
         "regions" => recipe(program!("regions"), "main", &[], in_loop),
         "host_unsent" => host(None, Stop::Call(|call| call.reply.is_none())),
         "host_answered" => {
