@@ -11,6 +11,13 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Inst, InstBuilder, Value, types};
 use gate_wire::trap::TrapId;
 
+/// Where an entry of the function table is.
+#[derive(Clone, Copy)]
+struct FunctionEntry {
+    table: Value,
+    address: Value,
+}
+
 impl<'a> Translator<'a, '_> {
     pub(super) fn call(&mut self, callee: u32) -> Result<(), CompileError> {
         let env = self.env;
@@ -38,13 +45,9 @@ impl<'a> Translator<'a, '_> {
         let index = self.checked_table_index(index, table, TrapId::IndirectCallIndexOutOfBounds);
         let element = self.table_element(index, table);
 
-        // See `link::function_table`.
-        let functions = self.emit.symbol_address(Symbol::FunctionTable);
-        let element_offset = self.emit.ins().uextend(ADDRESS, element);
-        let element_offset = self.emit.ins().ishl_imm_u(element_offset, 3);
-        let entry = self.emit.ins().iadd(functions, element_offset);
+        let entry = self.function_entry(element);
         let flags = self.emit.access.function_table;
-        let found = self.emit.ins().load(types::I32, flags, entry, 0);
+        let found = self.emit.ins().load(types::I32, flags, entry.address, 0);
         let expected = self.emit.ins().iconst(types::I32, i64::from(signature));
         let matches = self.emit.ins().icmp(IntCC::Equal, found, expected);
         let (mismatch, hot) = (self.emit.create_cold_block(), self.emit.builder.create_block());
@@ -55,19 +58,27 @@ impl<'a> Translator<'a, '_> {
         self.emit.ins().trap(trap::code(TrapId::IndirectCallSignatureMismatch));
 
         self.emit.switch_to_sealed(hot);
-        let distance = self.emit.ins().sload32(flags, entry, 4);
-        self.emit.ins().iadd(functions, distance)
+        self.entry_callee(entry)
     }
 
     /// The address of the function to which a reference refers that is not null.
     pub(super) fn referenced_callee(&mut self, reference: Value) -> Value {
-        let functions = self.emit.symbol_address(Symbol::FunctionTable);
+        let entry = self.function_entry(reference);
+        self.entry_callee(entry)
+    }
+
+    /// What the function table says of a reference. See `link::function_table`.
+    fn function_entry(&mut self, reference: Value) -> FunctionEntry {
+        let table = self.emit.symbol_address(Symbol::FunctionTable);
         let offset = self.emit.ins().uextend(ADDRESS, reference);
         let offset = self.emit.ins().ishl_imm_u(offset, 3);
-        let entry = self.emit.ins().iadd(functions, offset);
+        FunctionEntry { table, address: self.emit.ins().iadd(table, offset) }
+    }
+
+    fn entry_callee(&mut self, entry: FunctionEntry) -> Value {
         let flags = self.emit.access.function_table;
-        let distance = self.emit.ins().sload32(flags, entry, 4);
-        self.emit.ins().iadd(functions, distance)
+        let distance = self.emit.ins().sload32(flags, entry.address, 4);
+        self.emit.ins().iadd(entry.table, distance)
     }
 
     /// Pops the arguments of a call, with the context address before them.
