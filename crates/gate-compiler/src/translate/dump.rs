@@ -233,13 +233,17 @@ impl Plan {
         let slots = &dumps[index].slots;
         positions.set(slots);
         let runs = recent.iter().enumerate().map(|(place, &candidate)| match candidate {
+            // Looking through one that is much larger would take long for what there is to gain.
+            Candidate::Dump(other) if dumps[other].slots.len() / 4 > slots.len() => (place, (0..0, 0..0)),
             Candidate::Dump(other) => (place, positions.longest_run(slots, &dumps[other].slots)),
             Candidate::Tail(tail) => {
                 let Tail { dump, range, users } = &self.tails[tail];
                 let whole = &dumps[*dump].slots[range.clone()];
-                let (run, own) = positions.longest_run(slots, whole);
-                let is_whole = run.len() == whole.len() && *users < DUMPS_PER_LEAVE;
-                (place, if is_whole { (run, own) } else { (0..0, 0..0) })
+                if *users == DUMPS_PER_LEAVE || whole.len() > slots.len() {
+                    return (place, (0..0, 0..0));
+                }
+                let (run, theirs) = positions.longest_run(slots, whole);
+                (place, if run.len() == whole.len() { (run, theirs) } else { (0..0, 0..0) })
             }
         });
         let best = runs.max_by_key(|(place, (run, _))| (run.len(), std::cmp::Reverse(*place)));
