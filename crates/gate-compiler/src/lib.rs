@@ -11,6 +11,7 @@ mod codegen;
 mod compile;
 mod compiled;
 mod const_expr;
+mod dead;
 mod deadline;
 mod error;
 mod features;

@@ -272,7 +272,7 @@ impl<'a> Analysis<'a> {
 mod tests {
     use super::*;
     use crate::callgraph::CallGraph;
-    use wasmparser::{Parser, Payload};
+    use wasmparser::{FunctionBody, Parser, Payload};
 
     /// Live locals at each safepoint of a module's only function, with `calls` to function 0 being safepoints.
     fn live(wat: &str) -> Vec<Vec<u32>> {
@@ -288,14 +288,19 @@ mod tests {
         scan.safepoints.iter().map(list).collect()
     }
 
-    fn scan(wat: &str) -> Scan {
-        let wasm = wat::parse_str(format!("(module (import \"\" \"\" (func $stop)) {wat})")).unwrap();
-        let body = Parser::new(0).parse_all(&wasm).find_map(|payload| match payload.unwrap() {
+    pub(super) fn first_body(wasm: &[u8]) -> FunctionBody<'_> {
+        let mut payloads = Parser::new(0).parse_all(wasm);
+        let body = payloads.find_map(|payload| match payload.unwrap() {
             Payload::CodeSectionEntry(body) => Some(body),
             _ => None,
         });
+        body.unwrap()
+    }
+
+    fn scan(wat: &str) -> Scan {
+        let wasm = wat::parse_str(format!("(module (import \"\" \"\" (func $stop)) {wat})")).unwrap();
         let graph = CallGraph::default();
-        Scan::new(&body.unwrap(), 2, false, |_| true, |_| false, |_| false, &graph).unwrap()
+        Scan::new(&first_body(&wasm), 2, false, |_| true, |_| false, |_| false, &graph).unwrap()
     }
 
     #[test]

@@ -12,7 +12,7 @@ const MAX_PASSES: u32 = 6;
 
 /// Numbers of the loops of a function that need no check, ascending.
 pub(super) fn unchecked_loops(scan: &Scan) -> Vec<u32> {
-    if scan.events.iter().any(|event| matches!(event, Event::Try)) {
+    if scan.loops == 0 || scan.events.iter().any(|event| matches!(event, Event::Try)) {
         return Vec::new();
     }
     let mut cycles = Cycles {
@@ -25,14 +25,10 @@ pub(super) fn unchecked_loops(scan: &Scan) -> Vec<u32> {
     for &number in &scan.checked_loops {
         cycles.loops[number as usize].checked = true;
     }
-    let mut is_settled = scan.loops == 0;
-    for _ in 0..MAX_PASSES {
-        if is_settled {
-            break;
-        }
-        is_settled = cycles.pass();
+    if !(0..MAX_PASSES).any(|_| cycles.pass()) {
+        return Vec::new();
     }
-    let needs_none = |&number: &u32| is_settled && !cycles.loops[number as usize].checked;
+    let needs_none = |&number: &u32| !cycles.loops[number as usize].checked;
     (0..scan.loops).filter(needs_none).collect()
 }
 
@@ -173,7 +169,7 @@ fn least(one: Option<u32>, other: Option<u32>) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::callgraph::CallGraph;
-    use wasmparser::{Parser, Payload};
+    use crate::liveness::tests::first_body;
 
     /// Of a module's only body. Calls of function 0 have a check.
     fn unchecked(code: &str) -> Vec<u32> {
@@ -181,13 +177,9 @@ mod tests {
             "(module (import \"\" \"\" (func $checked)) (import \"\" \"\" (func $other)) (func (param $p i32) {code}))"
         ))
         .unwrap();
-        let body = Parser::new(0).parse_all(&wasm).find_map(|payload| match payload.unwrap() {
-            Payload::CodeSectionEntry(body) => Some(body),
-            _ => None,
-        });
         let graph = CallGraph::default();
         let checks = |function| function == 0;
-        let scan = Scan::new(&body.unwrap(), 1, false, |_| true, checks, |_| false, &graph).unwrap();
+        let scan = Scan::new(&first_body(&wasm), 1, false, |_| true, checks, |_| false, &graph).unwrap();
         unchecked_loops(&scan)
     }
 

@@ -3,6 +3,7 @@
 use super::cycles::unchecked_loops;
 use crate::breakpoints::{breakpoint_offset, is_bulk};
 use crate::callgraph::CallGraph;
+use crate::dead::concerns_live_block;
 use crate::stretch::Stretch;
 use wasmparser::{Catch, FunctionBody, Operator, TryTable};
 
@@ -270,18 +271,15 @@ impl Scanner {
         call_stops: &dyn Fn(u32) -> bool,
     ) -> Result<(), Invalid> {
         if !self.reachable {
+            if !concerns_live_block(op, &mut self.dead_blocks) {
+                return Ok(());
+            }
             match op {
-                Operator::Block { .. }
-                | Operator::Loop { .. }
-                | Operator::If { .. }
-                | Operator::Try { .. }
-                | Operator::TryTable { .. } => self.dead_blocks += 1,
-                Operator::End | Operator::Delegate { .. } if self.dead_blocks > 0 => self.dead_blocks -= 1,
                 Operator::End => self.end()?,
                 Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
-                Operator::Catch { .. } if self.dead_blocks == 0 => self.catch(false)?,
-                Operator::CatchAll if self.dead_blocks == 0 => self.catch(true)?,
-                Operator::Else if self.dead_blocks == 0 => self.alternative()?,
+                Operator::Catch { .. } => self.catch(false)?,
+                Operator::CatchAll => self.catch(true)?,
+                Operator::Else => self.alternative()?,
                 _ => {}
             }
             return Ok(());

@@ -5,6 +5,7 @@ use super::function::Translator;
 use super::signature::value_type;
 use super::unroll::{Copies, copy_of_header};
 use crate::compiled::SafepointKind;
+use crate::dead::concerns_live_block;
 use crate::error::CompileError;
 use crate::value::ValType;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value};
@@ -130,18 +131,15 @@ impl<'a> Translator<'a, '_> {
 
     /// Keeps track of blocks where control cannot get.
     pub(super) fn dead_operator(&mut self, op: &Operator<'_>) -> Result<(), CompileError> {
+        if !concerns_live_block(op, &mut self.dead_blocks) {
+            return Ok(());
+        }
         match op {
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Try { .. }
-            | Operator::TryTable { .. } => self.dead_blocks += 1,
-            Operator::End | Operator::Delegate { .. } if self.dead_blocks > 0 => self.dead_blocks -= 1,
             Operator::End => self.end()?,
             Operator::Delegate { relative_depth } => self.delegate(*relative_depth)?,
-            Operator::Catch { tag_index } if self.dead_blocks == 0 => self.catch(Some(*tag_index))?,
-            Operator::CatchAll if self.dead_blocks == 0 => self.catch(None)?,
-            Operator::Else if self.dead_blocks == 0 => self.alternative(),
+            Operator::Catch { tag_index } => self.catch(Some(*tag_index))?,
+            Operator::CatchAll => self.catch(None)?,
+            Operator::Else => self.alternative(),
             _ => {}
         }
         Ok(())

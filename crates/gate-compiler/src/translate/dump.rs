@@ -76,21 +76,19 @@ impl Emitter<'_> {
         }
         let plan = Plan::new(&dumps);
         let tails: Vec<_> = plan.tails.iter().map(|_| self.create_cold_block()).collect();
-        let mut shared: HashMap<usize, Block> = HashMap::new();
+        let shared: Vec<_> =
+            plan.copies.iter().map(|&copies| (copies > 1).then(|| self.create_cold_block())).collect();
         for (index, dump) in dumps.iter().enumerate() {
             self.builder.switch_to_block(dump.block);
             let offset = self.ins().iconst(types::I32, dump.offset as i64);
-            let first = plan.firsts[index];
-            if plan.is_shared(first) {
-                let block = *shared.entry(first).or_insert_with(|| self.create_cold_block());
+            if let Some(block) = shared[plan.firsts[index]] {
                 self.ins().jump(block, &[offset.into()]);
             } else {
                 self.write_down(&dump.slots, offset, plan.tail(index, &tails));
             }
         }
-        let mut shared: Vec<_> = shared.into_iter().collect();
-        shared.sort_unstable();
-        for (index, block) in shared {
+        for (index, block) in shared.into_iter().enumerate() {
+            let Some(block) = block else { continue };
             let offset = self.builder.append_block_param(block, types::I32);
             self.switch_to_sealed(block);
             self.write_down(&dumps[index].slots, offset, plan.tail(index, &tails));
@@ -178,7 +176,7 @@ fn size(slots: &[SizedSlot]) -> u32 {
 struct Plan {
     /// Of each dump the first one that stores the same, itself included.
     firsts: Vec<usize>,
-    /// How many dumps store the same as each, if it is the first one.
+    /// How many dumps store the same as each, itself included, if it is the first one. Else zero.
     copies: Vec<usize>,
     /// Of each first dump the run that a tail stores, and the tail.
     runs: Vec<Option<(Range<usize>, usize)>>,
@@ -262,11 +260,6 @@ impl Plan {
         self.tails[tail].users += 1;
         self.runs[index] = Some((run, tail));
         recent.push_front(Candidate::Tail(tail));
-    }
-
-    /// Whether others store the same as this dump, which is the first one of them.
-    fn is_shared(&self, first: usize) -> bool {
-        self.copies[first] > 1
     }
 
     /// The run of a dump's values which a tail stores, and the tail's block.
