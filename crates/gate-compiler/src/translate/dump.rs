@@ -1,28 +1,25 @@
 //! The writing down of frames.
 //!
 //! A function has many places where it may have to write down its frame, and most of a frame is the same at many of them:
-//! so the code for it is emitted when all of these are known. Dumps that store the same values at the same places become
-//! one, which is told the code offset. Of others that have a run of values in common, the code that stores the run becomes one, a
-//! *tail*, which is told where in the frame the run begins. A value that is stored by two dumps is defined on all ways to both, so that
-//! it is there also where the ways have met.
+//! so the code for it is emitted when all of these are known. Dumps that store the same locals, and operands of the same types,
+//! become one, which is told the code offset and those values that differ. So the code is small, and does not use a value in many
+//! places, which the register allocator would take for a reason to have it in a register. Of others that have a run of values in common,
+//! the code that stores the run becomes one, a *tail*, which is told where in the frame the run begins. A value that is stored by two
+//! dumps is defined on all ways to both, so that it is there also where the ways have met.
+
+mod sharing;
 
 use super::emit::Emitter;
 use super::signature::ADDRESS;
 use crate::value::ValType;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, SourceLoc, Value, types};
 use gate_wire::context_offset;
-use std::collections::{HashMap, VecDeque};
+use sharing::Tails;
 use std::ops::Range;
 
 /// How many dumps share code at most. Not all of them, because computing the dominator of a block
 /// takes a walk from each of its predecessors up to where these meet.
 pub(super) const DUMPS_PER_LEAVE: usize = 64;
-
-/// So many values in a row at least are a tail. It takes a few instructions to go there.
-const MIN_TAIL: usize = 5;
-
-/// With how many other dumps and tails a dump is compared.
-const COMPARED: usize = 8;
 
 /// Size of what precedes the values of a frame: function index and code offset.
 pub(super) const HEAD_SIZE: u32 = 8;
@@ -50,14 +47,26 @@ struct Dump {
     block: Block,
     /// The code offset.
     offset: u64,
+    /// The locals that are stored first.
+    locals: Vec<u32>,
+    slots: Vec<SizedSlot>,
+}
+
+/// Code that dumps of the same shape share.
+struct Shared {
+    /// Where it is, if more than one dump does. Its first parameter is the code offset.
+    block: Option<Block>,
+    /// Positions of the values that are further parameters.
+    params: Vec<usize>,
     slots: Vec<SizedSlot>,
 }
 
 impl Emitter<'_> {
-    /// Writes down a frame in a block which is empty so far, and leaves the function. The code is emitted at last.
-    pub(super) fn dump_later(&mut self, block: Block, offset: u64, slots: &[Slot]) {
+    /// Writes down a frame in a block which is empty so far, and leaves the function. The values are those of some locals, and then
+    /// others. The code is emitted at last.
+    pub(super) fn dump_later(&mut self, block: Block, offset: u64, locals: Vec<u32>, slots: &[Slot]) {
         let slots = slots.iter().map(|&(value, ty)| (value, ty.slot_size())).collect();
-        self.dumps.pending.push(Dump { block, offset, slots });
+        self.dumps.pending.push(Dump { block, offset, locals, slots });
     }
 
     /// Writes down a frame, in the current block, and leaves the function.
@@ -74,33 +83,59 @@ impl Emitter<'_> {
         for (value, _) in dumps.iter_mut().flat_map(|dump| &mut dump.slots) {
             *value = self.builder.func.dfg.resolve_aliases(*value);
         }
-        let plan = Plan::new(&dumps);
-        let tails: Vec<_> = plan.tails.iter().map(|_| self.create_cold_block()).collect();
-        let shared: Vec<_> =
-            plan.copies.iter().map(|&copies| (copies > 1).then(|| self.create_cold_block())).collect();
-        for (index, dump) in dumps.iter().enumerate() {
-            self.builder.switch_to_block(dump.block);
-            let offset = self.ins().iconst(types::I32, dump.offset as i64);
-            if let Some(block) = shared[plan.firsts[index]] {
-                self.ins().jump(block, &[offset.into()]);
-            } else {
-                self.write_down(&dump.slots, offset, plan.tail(index, &tails));
+        let groups = sharing::groups(&dumps, &self.builder.func.dfg);
+        let shared: Vec<_> = groups.iter().map(|group| self.share(&dumps, group)).collect();
+        let tails = Tails::new(shared.iter().map(|shared| &shared.slots[..]).collect());
+        let tail_blocks: Vec<_> = tails.iter().map(|_| self.create_cold_block()).collect();
+        let tail = |index| tails.of(index).map(|(run, tail)| (run, tail_blocks[tail]));
+        for (index, (group, code)) in groups.iter().zip(&shared).enumerate() {
+            for dump in group.iter().map(|&member| &dumps[member]) {
+                self.builder.switch_to_block(dump.block);
+                let offset = self.ins().iconst(types::I32, dump.offset as i64);
+                match code.block {
+                    None => self.write_down(&code.slots, offset, tail(index)),
+                    Some(block) => {
+                        let values = code.params.iter().map(|&position| dump.slots[position].0);
+                        let args: Vec<_> =
+                            std::iter::once(offset).chain(values).map(BlockArg::from).collect();
+                        self.ins().jump(block, &args);
+                    }
+                }
+            }
+            if let Some(block) = code.block {
+                self.switch_to_sealed(block);
+                let offset = self.builder.block_params(block)[0];
+                self.write_down(&code.slots, offset, tail(index));
             }
         }
-        for (index, block) in shared.into_iter().enumerate() {
-            let Some(block) = block else { continue };
-            let offset = self.builder.append_block_param(block, types::I32);
-            self.switch_to_sealed(block);
-            self.write_down(&dumps[index].slots, offset, plan.tail(index, &tails));
-        }
-        for (tail, block) in plan.tails.iter().zip(tails) {
+        for (slots, block) in tails.iter().zip(tail_blocks) {
             let [start, offset, end] =
                 [ADDRESS, types::I32, ADDRESS].map(|ty| self.builder.append_block_param(block, ty));
             self.switch_to_sealed(block);
-            self.store_slots(start, 0, &dumps[tail.dump].slots[tail.range.clone()]);
+            self.store_slots(start, 0, slots);
             self.leave(offset, end);
         }
         self.finish_leaves(results);
+    }
+
+    /// Makes room for the code that some dumps of the same shape share.
+    fn share(&mut self, dumps: &[Dump], group: &[usize]) -> Shared {
+        let mut slots = dumps[group[0]].slots.clone();
+        let [_, others @ ..] = group else { unreachable!("groups are not empty") };
+        if others.is_empty() {
+            return Shared { block: None, params: Vec::new(), slots };
+        }
+        let block = self.create_cold_block();
+        self.builder.append_block_param(block, types::I32);
+        let mut params = Vec::new();
+        for (position, slot) in slots.iter_mut().enumerate() {
+            if others.iter().any(|&other| dumps[other].slots[position] != *slot) {
+                let ty = self.builder.func.dfg.value_type(slot.0);
+                slot.0 = self.builder.append_block_param(block, ty);
+                params.push(position);
+            }
+        }
+        Shared { block: Some(block), params, slots }
     }
 
     /// Writes down a frame: all of it, or all but a run of values, which the code at the block given with it stores.
@@ -169,130 +204,4 @@ impl Emitter<'_> {
 
 fn size(slots: &[SizedSlot]) -> u32 {
     slots.iter().map(|&(_, size)| size).sum()
-}
-
-/// What dumps have in common.
-#[derive(Default)]
-struct Plan {
-    /// Of each dump the first one that stores the same, itself included.
-    firsts: Vec<usize>,
-    /// How many dumps store the same as each, itself included, if it is the first one. Else zero.
-    copies: Vec<usize>,
-    /// Of each first dump the run that a tail stores, and the tail.
-    runs: Vec<Option<(Range<usize>, usize)>>,
-    tails: Vec<Tail>,
-}
-
-/// Values that several dumps have in a row.
-struct Tail {
-    /// One of the dumps, and where it has them.
-    dump: usize,
-    range: Range<usize>,
-    users: usize,
-}
-
-/// What a dump is compared with.
-#[derive(Clone, Copy)]
-enum Candidate {
-    /// A dump without a tail.
-    Dump(usize),
-    Tail(usize),
-}
-
-impl Plan {
-    fn new(dumps: &[Dump]) -> Self {
-        let mut plan = Self { runs: vec![None; dumps.len()], ..Self::default() };
-        plan.copies = vec![0; dumps.len()];
-        let mut known: HashMap<&[SizedSlot], usize> = HashMap::new();
-        let mut positions = Positions::default();
-        let mut recent: VecDeque<Candidate> = VecDeque::new();
-        for (index, dump) in dumps.iter().enumerate() {
-            let first = known.entry(&dump.slots).or_insert(index);
-            if plan.copies[*first] == DUMPS_PER_LEAVE {
-                *first = index;
-            }
-            plan.firsts.push(*first);
-            plan.copies[*first] += 1;
-            if *first == index && dump.slots.len() >= MIN_TAIL {
-                plan.look_for_run(dumps, index, &mut positions, &mut recent);
-                recent.truncate(COMPARED);
-            }
-        }
-        plan
-    }
-
-    fn look_for_run(
-        &mut self,
-        dumps: &[Dump],
-        index: usize,
-        positions: &mut Positions,
-        recent: &mut VecDeque<Candidate>,
-    ) {
-        let slots = &dumps[index].slots;
-        positions.set(slots);
-        let runs = recent.iter().enumerate().map(|(place, &candidate)| match candidate {
-            // Looking through one that is much larger would take long for what there is to gain.
-            Candidate::Dump(other) if dumps[other].slots.len() / 4 > slots.len() => (place, (0..0, 0..0)),
-            Candidate::Dump(other) => (place, positions.longest_run(slots, &dumps[other].slots)),
-            Candidate::Tail(tail) => {
-                let Tail { dump, range, users } = &self.tails[tail];
-                let whole = &dumps[*dump].slots[range.clone()];
-                if *users == DUMPS_PER_LEAVE || whole.len() > slots.len() {
-                    return (place, (0..0, 0..0));
-                }
-                let (run, theirs) = positions.longest_run(slots, whole);
-                (place, if run.len() == whole.len() { (run, theirs) } else { (0..0, 0..0) })
-            }
-        });
-        let best = runs.max_by_key(|(place, (run, _))| (run.len(), std::cmp::Reverse(*place)));
-        let Some((place, (run, theirs))) = best.filter(|(_, (run, _))| run.len() >= MIN_TAIL) else {
-            recent.push_front(Candidate::Dump(index));
-            return;
-        };
-        let tail = match recent.remove(place).expect("it has been compared") {
-            Candidate::Tail(tail) => tail,
-            Candidate::Dump(other) => {
-                self.tails.push(Tail { dump: other, range: theirs.clone(), users: 1 });
-                self.runs[other] = Some((theirs, self.tails.len() - 1));
-                self.tails.len() - 1
-            }
-        };
-        self.tails[tail].users += 1;
-        self.runs[index] = Some((run, tail));
-        recent.push_front(Candidate::Tail(tail));
-    }
-
-    /// The run of a dump's values which a tail stores, and the tail's block.
-    fn tail(&self, dump: usize, blocks: &[Block]) -> Option<(Range<usize>, Block)> {
-        self.runs[dump].clone().map(|(run, tail)| (run, blocks[tail]))
-    }
-}
-
-/// Where values are in a dump.
-#[derive(Default)]
-struct Positions(HashMap<SizedSlot, usize>);
-
-impl Positions {
-    fn set(&mut self, slots: &[SizedSlot]) {
-        self.0.clear();
-        self.0.extend(slots.iter().enumerate().map(|(position, &slot)| (slot, position)));
-    }
-
-    /// The longest run that the dump has in common with others: where in the dump, and where there.
-    fn longest_run(&self, slots: &[SizedSlot], others: &[SizedSlot]) -> (Range<usize>, Range<usize>) {
-        let mut best = (0..0, 0..0);
-        let mut next = 0;
-        while next < others.len() {
-            let start = next;
-            next += 1;
-            let Some(&position) = self.0.get(&others[start]) else { continue };
-            while next < others.len() && slots.get(position + next - start) == Some(&others[next]) {
-                next += 1;
-            }
-            if next - start > best.1.len() {
-                best = (position..position + next - start, start..next);
-            }
-        }
-        best
-    }
 }

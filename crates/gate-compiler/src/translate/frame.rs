@@ -49,7 +49,8 @@ impl Translator<'_, '_> {
             // Locals are here what they are there, since the check is all that is in between.
             if self.kept_operands() == 0 {
                 let slots = self.slots(&locals, &operands)?;
-                self.emit.dump_later(dump, self.offset, &slots);
+                let locals = locals.iter().map(|&(local, _)| local).collect();
+                self.emit.dump_later(dump, self.offset, locals, &slots);
             } else {
                 let hot = self.emit.builder.current_block().expect("control is somewhere");
                 self.emit.builder.switch_to_block(dump);

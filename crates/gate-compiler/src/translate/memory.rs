@@ -53,10 +53,8 @@ fn memory_base(builder: &mut FunctionBuilder<'_>, context: Value, memory: u32) -
 impl Translator<'_, '_> {
     /// Translates a scalar memory instruction, and returns whether it is one.
     pub(super) fn memory(&mut self, op: &Operator<'_>) -> bool {
-        use Opcode::{
-            Istore8, Istore16, Istore32, Load, Sload8, Sload16, Sload32, Store, Uload8, Uload16, Uload32,
-        };
-        use types::{F32, F64, I32, I64};
+        use Opcode::{Load, Sload8, Sload16, Sload32, Uload8, Uload16, Uload32};
+        use types::{F32, F64, I8, I16, I32, I64};
         match op {
             Operator::I32Load { memarg } => self.load(Load, I32, memarg),
             Operator::I64Load { memarg } => self.load(Load, I64, memarg),
@@ -75,10 +73,10 @@ impl Translator<'_, '_> {
             Operator::I32Store { memarg }
             | Operator::I64Store { memarg }
             | Operator::F32Store { memarg }
-            | Operator::F64Store { memarg } => self.store(Store, memarg),
-            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => self.store(Istore8, memarg),
-            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => self.store(Istore16, memarg),
-            Operator::I64Store32 { memarg } => self.store(Istore32, memarg),
+            | Operator::F64Store { memarg } => self.store(memarg),
+            Operator::I32Store8 { memarg } | Operator::I64Store8 { memarg } => self.store_low(I8, memarg),
+            Operator::I32Store16 { memarg } | Operator::I64Store16 { memarg } => self.store_low(I16, memarg),
+            Operator::I64Store32 { memarg } => self.store_low(I32, memarg),
             Operator::MemorySize { mem } => {
                 let info = self.env.layout.memories[*mem as usize];
                 let offset = offset_of!(MemoryDesc, size) as i32 - info.desc_distance as i32;
@@ -129,17 +127,19 @@ impl Translator<'_, '_> {
         self.stack.push(value);
     }
 
-    fn store(&mut self, opcode: Opcode, arg: &MemArg) {
+    fn store(&mut self, arg: &MemArg) {
         let (index, value) = self.pop2();
         let (address, offset, flags) = self.address(index, arg);
-        let ins = self.emit.ins();
-        match opcode {
-            Opcode::Store => ins.store(flags, value, address, offset),
-            Opcode::Istore8 => ins.istore8(flags, value, address, offset),
-            Opcode::Istore16 => ins.istore16(flags, value, address, offset),
-            Opcode::Istore32 => ins.istore32(flags, value, address, offset),
-            _ => unreachable!("{opcode} does not store"),
-        };
+        self.emit.ins().store(flags, value, address, offset);
+    }
+
+    /// Stores the low bits of a value. They are a value of their own, because only a store of a whole constant takes it as
+    /// an immediate.
+    fn store_low(&mut self, ty: Type, arg: &MemArg) {
+        let value = self.pop();
+        let low = self.emit.ins().ireduce(ty, value);
+        self.stack.push(low);
+        self.store(arg);
     }
 
     fn address(&mut self, index: Value, arg: &MemArg) -> (Value, i32, MemFlagsData) {

@@ -14,8 +14,11 @@ use cranelift_codegen::ir::Block;
 use cranelift_frontend::FunctionBuilder;
 use wasmparser::{BinaryReader, Operator, OperatorsReader};
 
-/// Number of instructions that do something in all copies of a loop.
-const MAX_INSTRUCTIONS: u32 = 48;
+/// Number of instructions that do something in a loop that is repeated.
+const MAX_INSTRUCTIONS: u32 = 14;
+
+/// Number of such instructions in all copies of a loop, if there are more than two.
+const MAX_COPIED: u32 = 16;
 
 /// Number of copies of a loop.
 const MAX_COPIES: u32 = 4;
@@ -83,11 +86,11 @@ fn copies(env: &Env<'_>, body: BinaryReader<'_>) -> Option<u32> {
             Operator::BrTable { targets } => instructions += targets.len().saturating_add(1),
             _ => instructions += 1,
         }
-        if instructions * 2 > MAX_INSTRUCTIONS {
+        if instructions > MAX_INSTRUCTIONS {
             return None;
         }
     }
-    Some((MAX_INSTRUCTIONS / instructions.max(1)).min(MAX_COPIES))
+    Some((MAX_COPIED / instructions.max(1)).clamp(2, MAX_COPIES))
 }
 
 /// A copy that is to be translated next.
