@@ -120,8 +120,8 @@ impl Emitter<'_> {
 
     /// Makes room for the code that some dumps of the same shape share.
     fn share(&mut self, dumps: &[Dump], group: &[usize]) -> Shared {
-        let mut slots = dumps[group[0]].slots.clone();
-        let [_, others @ ..] = group else { unreachable!("groups are not empty") };
+        let [first, others @ ..] = group else { unreachable!("groups are not empty") };
+        let mut slots = dumps[*first].slots.clone();
         if others.is_empty() {
             return Shared { block: None, params: Vec::new(), slots };
         }
